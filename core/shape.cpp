@@ -1,0 +1,62 @@
+#include <rill/core/check.h>
+#include <rill/core/dtype.h>
+#include <rill/core/shape.h>
+
+#include <algorithm>
+
+namespace rill {
+
+Shape::Shape(std::span<const std::int64_t> extents) {
+  check(extents.size() <= kMaxRank, ErrorCode::kShape, "Shape: at most {} axes are possible, {} came.", kMaxRank,
+        extents.size());
+  std::int64_t product = 1;
+  for (const std::int64_t extent : extents) {
+    check(extent >= 0, ErrorCode::kShape, "Shape: extents are >= 0, {} came.", extent);
+    check(extent == 0 || product <= (std::int64_t{1} << 62) / extent, ErrorCode::kShape,
+          "Shape: the number of elements exceeds 2^62.");
+    if (extent > 0) product *= extent;
+    extents_[rank_++] = extent;
+  }
+}
+
+std::int64_t Shape::numel() const noexcept {
+  std::int64_t product = 1;
+  for (int i = 0; i < rank_; ++i) product *= extents_[i];
+  return product;
+}
+
+Shape Shape::prepend(std::int64_t extent) const {
+  std::array<std::int64_t, kMaxRank + 1> all{extent};
+  std::copy_n(extents_.begin(), rank_, all.begin() + 1);
+  return Shape(std::span<const std::int64_t>(all.data(), rank_ + 1));
+}
+
+Shape Shape::append(std::int64_t extent) const {
+  std::array<std::int64_t, kMaxRank + 1> all{};
+  std::copy_n(extents_.begin(), rank_, all.begin());
+  all[rank_] = extent;
+  return Shape(std::span<const std::int64_t>(all.data(), rank_ + 1));
+}
+
+Shape Shape::with_last(std::int64_t extent) const {
+  check(rank_ > 0, ErrorCode::kShape, "Shape: a scalar has no last axis.");
+  Shape result = *this;
+  result.extents_[rank_ - 1] = extent;
+  return result;
+}
+
+bool operator==(const Shape& a, const Shape& b) noexcept {
+  return std::ranges::equal(a.extents(), b.extents());
+}
+
+std::string to_string(const Shape& shape) {
+  std::string text = "[";
+  for (int i = 0; i < shape.rank(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
+  return text + "]";
+}
+
+std::string to_string(Device device) {
+  return device.type == Device::Type::kCpu ? "cpu" : fmt::format("cuda:{}", device.index);
+}
+
+}  // namespace rill

@@ -1,0 +1,168 @@
+#include <rill/core/check.h>
+#include <rill/core/half.h>
+#include <rill/core/tensor.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace rill {
+namespace {
+
+template <class F>
+void with_type(DType dtype, F&& f) {
+  switch (dtype) {
+    case DType::kFloat32: return f(float{});
+    case DType::kFloat64: return f(double{});
+    case DType::kInt32: return f(std::int32_t{});
+    case DType::kInt64: return f(std::int64_t{});
+    case DType::kUInt8: return f(std::uint8_t{});
+    case DType::kBFloat16: return f(BFloat16{});
+    case DType::kFloat16: return f(Half{});
+  }
+}
+
+template <class To, class From>
+To convert(From value) {
+  if constexpr (std::is_same_v<To, BFloat16> || std::is_same_v<To, Half>)
+    return To::from_float(static_cast<float>(value));
+  else
+    return static_cast<To>(value);
+}
+
+void convert_elements(const Tensor& from, const Tensor& to) {
+  with_type(from.dtype(), [&](auto source) {
+    using From = decltype(source);
+    with_type(to.dtype(), [&](auto target) {
+      using To = decltype(target);
+      const From* in = static_cast<const From*>(from.raw());
+      To* out = static_cast<To*>(to.raw());
+      const std::int64_t count = from.numel();
+      for (std::int64_t i = 0; i < count; ++i) out[i] = convert<To>(in[i]);
+    });
+  });
+}
+
+}  // namespace
+
+Storage::Storage(std::size_t bytes, Device device, std::shared_ptr<MemoryPool> pool)
+    : bytes_(bytes), device_(device), pool_(std::move(pool)) {
+  check(device.type == Device::Type::kCpu, ErrorCode::kDevice, "Storage: this build has no memory on {}.",
+        to_string(device));
+  data_ = pool_->allocate(bytes);
+}
+
+Storage::~Storage() { pool_->release(data_, bytes_); }
+
+Tensor Tensor::empty(const Shape& shape, DType dtype, Device device, const std::shared_ptr<MemoryPool>& pool) {
+  Tensor tensor;
+  tensor.impl_ = std::make_shared<Impl>();
+  tensor.impl_->shape = shape;
+  tensor.impl_->dtype = dtype;
+  tensor.impl_->storage =
+      std::make_shared<Storage>(static_cast<std::size_t>(shape.numel()) * size_of(dtype), device, pool);
+  return tensor;
+}
+
+Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) {
+  Tensor tensor = empty(shape, dtype, device);
+  std::memset(tensor.raw(), 0, tensor.bytes());
+  return tensor;
+}
+
+Tensor Tensor::full(const Shape& shape, DType dtype, double value) {
+  Tensor tensor = empty(shape, dtype);
+  with_type(dtype, [&](auto element) {
+    using T = decltype(element);
+    std::fill_n(static_cast<T*>(tensor.raw()), tensor.numel(), convert<T>(value));
+  });
+  return tensor;
+}
+
+template <class T>
+Tensor Tensor::from(std::span<const T> values, const Shape& shape) {
+  check(static_cast<std::int64_t>(values.size()) == shape.numel(), ErrorCode::kShape,
+        "Tensor::from: the shape {} has {} elements, {} values came.", to_string(shape), shape.numel(), values.size());
+  Tensor tensor = empty(shape, dtype_of<T>());
+  std::copy(values.begin(), values.end(), static_cast<T*>(tensor.raw()));
+  return tensor;
+}
+template Tensor Tensor::from(std::span<const float>, const Shape&);
+template Tensor Tensor::from(std::span<const double>, const Shape&);
+template Tensor Tensor::from(std::span<const std::int32_t>, const Shape&);
+template Tensor Tensor::from(std::span<const std::int64_t>, const Shape&);
+template Tensor Tensor::from(std::span<const std::uint8_t>, const Shape&);
+
+template <class T>
+T* Tensor::data() const {
+  check(defined(), ErrorCode::kShape, "Tensor::data: the tensor holds nothing.");
+  check(dtype() == dtype_of<T>(), ErrorCode::kDType, "Tensor::data: {} was asked for, the tensor holds {}.",
+        name_of(dtype_of<T>()), name_of(dtype()));
+  return static_cast<T*>(raw());
+}
+template float* Tensor::data<float>() const;
+template double* Tensor::data<double>() const;
+template std::int32_t* Tensor::data<std::int32_t>() const;
+template std::int64_t* Tensor::data<std::int64_t>() const;
+template std::uint8_t* Tensor::data<std::uint8_t>() const;
+
+Tensor Tensor::clone() const {
+  if (!defined()) return {};
+  Tensor copy = empty(shape(), dtype(), device());
+  std::memcpy(copy.raw(), raw(), bytes());
+  return copy;
+}
+
+Tensor Tensor::view(const Shape& shape) const {
+  check(shape.numel() == numel(), ErrorCode::kShape, "Tensor::view: {} elements cannot be seen as {}.", numel(),
+        to_string(shape));
+  Tensor tensor;
+  tensor.impl_ = std::make_shared<Impl>(*impl_);
+  tensor.impl_->shape = shape;
+  tensor.impl_->requires_grad = false;
+  return tensor;
+}
+
+Tensor Tensor::rows(std::int64_t first, std::int64_t count) const {
+  check(rank() >= 1 && first >= 0 && count >= 0 && first + count <= size(0), ErrorCode::kShape,
+        "Tensor::rows: rows {} to {} of the shape {} were asked for.", first, first + count, to_string(shape()));
+  Tensor tensor;
+  tensor.impl_ = std::make_shared<Impl>(*impl_);
+  tensor.impl_->requires_grad = false;
+  std::array<std::int64_t, Shape::kMaxRank> extents{};
+  std::ranges::copy(shape().extents(), extents.begin());
+  extents[0] = count;
+  tensor.impl_->shape = Shape(std::span<const std::int64_t>(extents.data(), static_cast<std::size_t>(rank())));
+  const std::int64_t row = size(0) == 0 ? 0 : numel() / size(0);
+  tensor.impl_->offset += static_cast<std::size_t>(first * row) * size_of(dtype());
+  return tensor;
+}
+
+Tensor Tensor::to(DType target) const {
+  if (target == dtype()) return *this;
+  check(is_floating(target) == is_floating(dtype()), ErrorCode::kDType, "Tensor::to: {} does not become {}.",
+        name_of(dtype()), name_of(target));
+  Tensor result = empty(shape(), target, device());
+  convert_elements(*this, result);
+  return result;
+}
+
+Tensor Tensor::to(Device target) const {
+  if (target == device()) return *this;
+  fail(ErrorCode::kDevice, "Tensor::to: this build has no memory on {}.", to_string(target));
+}
+
+void Tensor::copy_from(const Tensor& source) const {
+  check(source.defined() && source.shape() == shape(), ErrorCode::kShape,
+        "Tensor::copy_from: the target is {}, the source {}.", to_string(shape()),
+        source.defined() ? to_string(source.shape()) : "undefined");
+  if (source.dtype() == dtype()) {
+    std::memmove(raw(), source.raw(), bytes());
+  } else {
+    check(is_floating(source.dtype()) == is_floating(dtype()), ErrorCode::kDType,
+          "Tensor::copy_from: {} does not become {}.", name_of(source.dtype()), name_of(dtype()));
+    convert_elements(source, *this);
+  }
+  impl_->storage->bump_version();
+}
+
+}  // namespace rill

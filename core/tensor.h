@@ -1,0 +1,104 @@
+// Tensor: a shared handle to a dense row-major array.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include <rill/core/dtype.h>
+#include <rill/core/memory.h>
+#include <rill/core/shape.h>
+
+namespace rill {
+
+/// A block of memory that tensors share. `version` counts in-place changes (an optimiser's step, a load), so that
+/// copies made of it, such as packed weights, know that they are out of date.
+class Storage {
+ public:
+  Storage(std::size_t bytes, Device device, std::shared_ptr<MemoryPool> pool);
+  ~Storage();
+  Storage(const Storage&) = delete;
+  Storage& operator=(const Storage&) = delete;
+
+  void* data() const noexcept { return data_; }
+  std::size_t bytes() const noexcept { return bytes_; }
+  Device device() const noexcept { return device_; }
+  std::uint64_t version() const noexcept { return version_.load(std::memory_order_acquire); }
+  void bump_version() noexcept { version_.fetch_add(1, std::memory_order_acq_rel); }
+
+ private:
+  void* data_ = nullptr;
+  std::size_t bytes_ = 0;
+  Device device_;
+  std::shared_ptr<MemoryPool> pool_;
+  std::atomic<std::uint64_t> version_{0};
+};
+
+/// A shared handle to memory with a shape and an element type; copying a Tensor copies the handle, clone() the array.
+/// Always dense and row-major. The identity of the handle's target (id()) is what a Tape knows a tensor by.
+class Tensor {
+ public:
+  Tensor() = default;  // holds nothing; defined() is false
+
+  /// Not initialised.
+  static Tensor empty(const Shape& shape, DType dtype, Device device = {},
+                      const std::shared_ptr<MemoryPool>& pool = MemoryPool::process_pool());
+  static Tensor zeros(const Shape& shape, DType dtype, Device device = {});
+  static Tensor full(const Shape& shape, DType dtype, double value);
+  /// A copy of values; their number must be the shape's.
+  template <class T>
+  static Tensor from(std::span<const T> values, const Shape& shape);
+  template <class T>
+  static Tensor from(const std::vector<T>& values, const Shape& shape) {
+    return from(std::span<const T>(values), shape);
+  }
+
+  bool defined() const noexcept { return impl_ != nullptr; }
+  const Shape& shape() const noexcept { return impl_->shape; }
+  std::int64_t size(int axis) const noexcept { return impl_->shape[axis]; }
+  int rank() const noexcept { return impl_->shape.rank(); }
+  std::int64_t numel() const noexcept { return impl_->shape.numel(); }
+  DType dtype() const noexcept { return impl_->dtype; }
+  Device device() const noexcept { return impl_->storage->device(); }
+  std::size_t bytes() const noexcept { return static_cast<std::size_t>(numel()) * size_of(dtype()); }
+  const std::shared_ptr<Storage>& storage() const noexcept { return impl_->storage; }
+  const void* id() const noexcept { return impl_.get(); }
+
+  void* raw() const noexcept { return impl_ ? static_cast<char*>(impl_->storage->data()) + impl_->offset : nullptr; }
+  /// Typed pointer to the first element; Error(kDType) where T is not the element type.
+  template <class T>
+  T* data() const;
+  template <class T>
+  std::span<T> span() const { return {data<T>(), static_cast<std::size_t>(numel())}; }
+
+  /// A new array with the same elements.
+  Tensor clone() const;
+  /// The same memory under another shape with as many elements; no node on a tape (see ops.h reshape).
+  Tensor view(const Shape& shape) const;
+  /// Rows [first, first + count) of the first axis, sharing memory; no node on a tape (see ops.h narrow).
+  Tensor rows(std::int64_t first, std::int64_t count) const;
+  /// A converted copy (floating types among each other, integers among each other); the same handle where nothing changes.
+  Tensor to(DType dtype) const;
+  /// A copy on another device; the same handle where it already lies there.
+  Tensor to(Device device) const;
+  /// Overwrites this array with `source` (same shape; converted where the dtype differs) and bumps the version.
+  void copy_from(const Tensor& source) const;
+
+  /// A parameter: a leaf whose gradient every Tape keeps.
+  bool requires_grad() const noexcept { return impl_ && impl_->requires_grad; }
+  void set_requires_grad(bool value) const noexcept { impl_->requires_grad = value; }
+
+ private:
+  struct Impl {
+    std::shared_ptr<Storage> storage;
+    std::size_t offset = 0;
+    Shape shape;
+    DType dtype = DType::kFloat32;
+    bool requires_grad = false;
+  };
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace rill

@@ -1,0 +1,4 @@
+// Everything that Rill offers: include this, or the single headers that it names.
+#pragma once
+
+#include <rill/core/core.h>
