@@ -86,6 +86,9 @@ class Tensor {
   /// Overwrites this array with `source` (same shape; converted where the dtype differs) and bumps the version.
   void copy_from(const Tensor& source) const;
 
+  /// True where another handle or view sees the same memory.
+  bool shared() const noexcept { return impl_ && (impl_.use_count() > 1 || impl_->storage.use_count() > 1); }
+
   /// A parameter: a leaf whose gradient every Tape keeps.
   bool requires_grad() const noexcept { return impl_ && impl_->requires_grad; }
   void set_requires_grad(bool value) const noexcept { impl_->requires_grad = value; }

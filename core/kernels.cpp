@@ -1,0 +1,14 @@
+#include <rill/core/kernels.h>
+
+namespace rill {
+
+const CoreKernels& core_kernels(const Exec& exec) {
+  if (exec.device().type == Device::Type::kCuda) {
+    const CoreKernels* table = cuda_core_kernels();
+    check(table != nullptr, ErrorCode::kDevice, "core: this build has no CUDA back end.");
+    return *table;
+  }
+  return by_dtype(exec, cpu_core_kernels_f32(), cpu_core_kernels_f64());
+}
+
+}  // namespace rill

@@ -1,0 +1,128 @@
+#include <rill/core/check.h>
+#include <rill/core/recorder.h>
+#include <rill/core/stepper.h>
+#include <rill/core/tape.h>
+
+#include <cstring>
+
+namespace rill {
+
+const char* to_string(StepStatus status) noexcept {
+  switch (status) {
+    case StepStatus::kOk: return "ok";
+    case StepStatus::kEmpty: return "the stepper is empty";
+    case StepStatus::kInput: return "the input's shape or type does not fit";
+    case StepStatus::kState: return "the state is another layer's or has another batch";
+    case StepStatus::kOutput: return "the output's shape or type does not fit";
+  }
+  return "?";
+}
+
+struct Stepper::Program {
+  std::int64_t batch = 0;
+  Shape input_shape, output_shape;
+  StateSpec spec;
+  Tensor input, output;
+  std::vector<Tensor> parameters;
+  Recorder recorder;
+  // Fields that the recorded step left in other memory than it found them in: copied back after every step.
+  std::vector<std::pair<int, Tensor>> rebound;
+};
+
+namespace {
+
+// While alive, an Exec records; a tape is out of the way.
+class RecordScope {
+ public:
+  RecordScope(Exec& exec, Recorder& recorder) : exec_(exec), off_(exec, nullptr) { exec.set_recorder(&recorder); }
+  ~RecordScope() { exec_.set_recorder(nullptr); }
+
+ private:
+  Exec& exec_;
+  TapeScope off_;
+};
+
+Shape without_time(const Shape& shape) {
+  std::vector<std::int64_t> extents(shape.extents().begin(), shape.extents().end());
+  extents.erase(extents.begin() + 1);
+  return Shape(extents);
+}
+
+}  // namespace
+
+Stepper::Stepper() noexcept = default;
+Stepper::Stepper(Stepper&&) noexcept = default;
+Stepper& Stepper::operator=(Stepper&&) noexcept = default;
+Stepper::~Stepper() = default;
+
+Stepper Stepper::record(Exec& exec, const Shape& input, DType input_dtype, const StateSpec& spec,
+                        std::vector<Tensor> parameters, const StepFunction& function) {
+  check(input.rank() >= 2 && input[1] == 1, ErrorCode::kShape, "Stepper: an input [batch, 1, ...] was expected, {} came.",
+        to_string(input));
+  Stepper stepper;
+  stepper.program_ = std::make_unique<Program>();
+  Program& program = *stepper.program_;
+  program.batch = input[0];
+  program.spec = spec;
+  program.parameters = std::move(parameters);
+  program.input_shape = without_time(input);
+  program.input = Tensor::zeros(input, input_dtype, exec.device());
+  State placeholder = State::fresh(spec, program.batch);
+  program.recorder.mark_stream(program.input, -1);
+  for (std::size_t f = 0; f < spec.fields.size(); ++f)
+    program.recorder.mark_stream(placeholder.fields()[f], static_cast<int>(f));
+  std::vector<Tensor> fields(placeholder.fields().begin(), placeholder.fields().end());
+  {
+    const RecordScope scope(exec, program.recorder);
+    program.output = function(exec, program.input, fields);
+  }
+  program.output_shape = without_time(program.output.shape());
+  for (std::size_t f = 0; f < fields.size(); ++f)
+    if (fields[f].raw() != placeholder.fields()[f].raw()) program.rebound.emplace_back(static_cast<int>(f), fields[f]);
+  return stepper;
+}
+
+StepStatus Stepper::step(const Tensor& x, State& state, const Tensor& y) noexcept {
+  if (!program_) return StepStatus::kEmpty;
+  const Program& program = *program_;
+  if (!x.defined() || x.dtype() != program.input.dtype() || x.shape() != program.input_shape) return StepStatus::kInput;
+  if (!y.defined() || y.dtype() != program.output.dtype() || y.shape() != program.output_shape)
+    return StepStatus::kOutput;
+  return step({static_cast<const std::byte*>(x.raw()), x.bytes()}, state, {static_cast<std::byte*>(y.raw()), y.bytes()});
+}
+
+StepStatus Stepper::step(std::span<const std::byte> x, State& state, std::span<std::byte> y) noexcept {
+  if (!program_) return StepStatus::kEmpty;
+  Program& program = *program_;
+  if (x.size() != program.input.bytes()) return StepStatus::kInput;
+  if (y.size() != program.output.bytes()) return StepStatus::kOutput;
+  const auto fields = state.fields();
+  if (state.batch() != program.batch || fields.size() != program.spec.fields.size() ||
+      state.spec().layer != program.spec.layer)
+    return StepStatus::kState;
+  for (std::size_t f = 0; f < fields.size(); ++f) {
+    const FieldSpec& spec = program.spec.fields[f];
+    if (fields[f].dtype() != spec.dtype || fields[f].numel() != program.batch * spec.shape.numel())
+      return StepStatus::kState;
+  }
+  std::vector<std::uintptr_t>& arguments = program.recorder.arguments();
+  for (const Recorder::Patch& patch : program.recorder.patches())
+    arguments[patch.word] =
+        reinterpret_cast<std::uintptr_t>(fields[static_cast<std::size_t>(patch.buffer)].raw()) + patch.delta;
+  std::memcpy(program.input.raw(), x.data(), x.size());
+  const KernelContext context{};
+  for (const Recorder::Call& call : program.recorder.calls())
+    call.invoke(call.kernel, arguments.data() + call.offset, context);
+  for (const auto& [f, tensor] : program.rebound)
+    std::memcpy(fields[static_cast<std::size_t>(f)].raw(), tensor.raw(), tensor.bytes());
+  std::memcpy(y.data(), program.output.raw(), y.size());
+  return StepStatus::kOk;
+}
+
+std::int64_t Stepper::batch() const noexcept { return program_ ? program_->batch : 0; }
+const Shape& Stepper::input_shape() const noexcept { return program_->input_shape; }
+const Shape& Stepper::output_shape() const noexcept { return program_->output_shape; }
+const StateSpec& Stepper::state_spec() const noexcept { return program_->spec; }
+std::size_t Stepper::bytes() const noexcept { return program_ ? program_->recorder.owned_bytes() : 0; }
+
+}  // namespace rill
