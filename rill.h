@@ -2,3 +2,4 @@
 #pragma once
 
 #include <rill/core/core.h>
+#include <rill/hippo/hippo.h>

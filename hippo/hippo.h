@@ -1,0 +1,8 @@
+// Measures and transition matrices, normal plus low-rank forms, discretisation, initial values of
+// state spaces, online memories and reconstruction of the past. All in double precision.
+#pragma once
+
+#include <rill/hippo/diagonal_init.h>
+#include <rill/hippo/matrix.h>
+#include <rill/hippo/nplr.h>
+#include <rill/hippo/transition.h>

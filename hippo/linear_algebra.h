@@ -1,0 +1,23 @@
+// Private: the decompositions that hippo/ needs. The one file that includes Eigen is
+// linear_algebra.cpp.
+#pragma once
+
+#include <rill/hippo/matrix.h>
+
+namespace rill::hippo {
+
+/// e^a for a [n, n], by scaling, squaring and Pade approximation.
+Matrix matrix_exponential(const Matrix& a);
+
+/// The solution x [n, m] of a x = b, a [n, n], by LU with partial pivoting.
+Matrix solve(const Matrix& a, const Matrix& b);
+
+struct HermitianEigen {
+  Vector values;          // [n], ascending
+  ComplexMatrix vectors;  // [n, n], one column a value, unitary
+};
+
+/// Eigenvalues and orthonormal eigenvectors of a Hermitian matrix [n, n].
+HermitianEigen hermitian_eigen(const ComplexMatrix& a);
+
+}  // namespace rill::hippo
