@@ -1,0 +1,24 @@
+// The CPU's tables of scan kernels.
+#include <rill/scan/cpu/families.h>
+
+namespace rill {
+namespace {
+
+struct Tables {
+  ScanKernels f32, f64;
+};
+
+const Tables& tables() {
+  static const Tables all = [] {
+    Tables t;
+    return t;
+  }();
+  return all;
+}
+
+}  // namespace
+
+const ScanKernels& cpu_scan_kernels_f32() { return tables().f32; }
+const ScanKernels& cpu_scan_kernels_f64() { return tables().f64; }
+
+}  // namespace rill

@@ -1,0 +1,122 @@
+// Private: the table of the scan room's kernels. A back end fills one per dtype; null means that it
+// has no such kernel. Arguments are pointers and 8-byte scalars only (core/kernel.h). `tokens` =
+// sequence.tokens, row r of a state belongs to row r of the sequence. A family with many arguments
+// keeps them in a header of its own and adds its lines here.
+#pragma once
+
+#include <cstdint>
+
+#include <rill/core/kernel.h>
+#include <rill/core/sequence.h>
+
+namespace rill {
+
+/// h_t = a_t h_{t-1} + b_t (affine_scan.h). Elements are `channels` real numbers a token, or
+/// complex pairs (re, im).
+struct AffineScanArgs {
+  SeqArgs sequence;
+  const void *a = nullptr, *b = nullptr;  // [tokens, channels(, 2)]
+  const void* initial = nullptr;          // [rows, channels(, 2)]
+  void* final_state = nullptr;            // the same shape; may be `initial`
+  void* h = nullptr;                      // [tokens, channels(, 2)]
+  std::int64_t channels = 0;
+  std::int64_t complex = 0, reverse = 0, log_space = 0;
+};
+struct AffineScanBackwardArgs {
+  SeqArgs sequence;
+  const void *a = nullptr, *b = nullptr, *h = nullptr;  // b is read in log space alone
+  const void* initial = nullptr;
+  const void *dh = nullptr, *dfinal = nullptr;  // or null: zero
+  void *da = nullptr, *db = nullptr, *dinitial = nullptr;
+  std::int64_t channels = 0;
+  std::int64_t complex = 0, reverse = 0, log_space = 0;
+};
+
+/// [channels, width] -> [width, channels] (taps by channels); accumulate: target += (used for
+/// gradients, the other way).
+struct TransposeArgs {
+  const void* source = nullptr;
+  void* target = nullptr;
+  std::int64_t rows = 0, columns = 0;  // of source
+  std::int64_t accumulate = 0;
+};
+
+/// y_t = act(bias + sum_k weight[k] x_{t-K+1+k}) (causal_conv.h).
+struct CausalConvArgs {
+  SeqArgs sequence;
+  const void* x = nullptr;        // [tokens, channels]
+  const void* weight = nullptr;   // [width, channels]: transposed
+  const void* bias = nullptr;     // [channels] or null
+  const void* initial = nullptr;  // [rows, width - 1, channels]
+  void* final_state = nullptr;    // the same shape; may be `initial`
+  void* y = nullptr;              // [tokens, channels]
+  std::int64_t channels = 0, width = 0, silu = 0;
+};
+struct CausalConvBackwardArgs {
+  SeqArgs sequence;
+  const void *x = nullptr, *weight = nullptr, *bias = nullptr, *initial = nullptr;
+  const void *dy = nullptr, *dfinal = nullptr;  // or null: zero
+  void* dpre = nullptr;                         // scratch [tokens, channels]
+  void *dx = nullptr, *dinitial = nullptr;      // overwritten
+  void* dweight = nullptr;                      // [width, channels], overwritten
+  void* dbias = nullptr;                        // [channels], accumulated, or null
+  std::int64_t channels = 0, width = 0, silu = 0;
+};
+
+/// A[n, e] = -exp(A_log[e, n]) (float: times log2 e), states by channels.
+struct SelectivePrepareArgs {
+  const void* a_log = nullptr;
+  void* a = nullptr;
+  std::int64_t channels = 0, states = 0;
+};
+/// The selective scan (selective_scan.h).
+struct SelectiveScanArgs {
+  SeqArgs sequence;
+  const void *x = nullptr, *dt = nullptr;  // [tokens, channels], dt before bias and softplus
+  const void* dt_bias = nullptr;           // [channels] or null
+  const void* a = nullptr;                 // [states, channels], prepared
+  const void *b = nullptr, *c = nullptr;   // [tokens, states]
+  const void* d = nullptr;                 // [channels] or null
+  const void* z = nullptr;                 // [tokens, channels] or null
+  const void* initial = nullptr;           // [rows, channels, states]
+  void* final_state = nullptr;             // the same shape; may be `initial`
+  void* y = nullptr;                       // [tokens, channels]
+  void* checkpoints = nullptr;             // [chunks, states, channels] or null: not kept
+  std::int64_t channels = 0, states = 0;
+};
+struct SelectiveScanBackwardArgs {
+  SelectiveScanArgs forward;                    // initial, final_state and y are not read
+  const void *dy = nullptr, *dfinal = nullptr;  // or null: zero
+  void *dx = nullptr, *ddt = nullptr, *dz = nullptr, *db = nullptr, *dc = nullptr,
+       *dinitial = nullptr;                                 // overwritten
+  void *da_log = nullptr, *dd = nullptr, *dbias = nullptr;  // accumulated; dd, dbias may be null
+  // Scratch: sums over channels and rows are finished in a fixed order from one part a channel tile
+  // and one a row.
+  void* parts_bc = nullptr;  // [tiles, 2, tokens, states]
+  void* parts_a = nullptr;   // [rows, states, channels]
+  void* parts_dt = nullptr;  // [rows, 2, channels]: D, dt_bias
+};
+/// Steps between the states that a tape keeps, and channels a tile.
+constexpr std::int64_t kSelectiveChunk = 32;
+constexpr std::int64_t kSelectiveTile = 128;
+
+struct ScanKernels {
+  Kernel<AffineScanArgs> affine_scan = nullptr;
+  Kernel<AffineScanBackwardArgs> affine_scan_backward = nullptr;
+  Kernel<TransposeArgs> transpose = nullptr;
+  Kernel<CausalConvArgs> causal_conv = nullptr;
+  Kernel<CausalConvBackwardArgs> causal_conv_backward = nullptr;
+  Kernel<SelectivePrepareArgs> selective_prepare = nullptr;
+  Kernel<SelectiveScanArgs> selective_scan = nullptr;
+  Kernel<SelectiveScanBackwardArgs> selective_scan_backward = nullptr;
+};
+
+/// The table for an Exec's device and dtype.
+const ScanKernels& scan_kernels(const Exec& exec);
+
+const ScanKernels& cpu_scan_kernels_f32();
+const ScanKernels& cpu_scan_kernels_f64();
+/// Null where the build has no CUDA.
+const ScanKernels* cuda_scan_kernels();
+
+}  // namespace rill
