@@ -106,6 +106,8 @@ HWY_INLINE V Log1pUnit(D d, V y) {
 // Stegun 7.1.26).
 template <class D, class V>
 HWY_INLINE V ErfcPositive(D d, V a);
+template <class D, class V>
+HWY_INLINE V ErfSmall(D d, V x);
 
 }  // namespace simd_math
 
@@ -254,10 +256,9 @@ HWY_INLINE V simd_math::ErfcPositive(D d, V a) {
   return hn::Mul(hn::Mul(p, t), Exp(d, hn::Neg(hn::Mul(a, a))));
 }
 
-/// The error function, relative precision near 0.
+// erf(x) for |x| <= 1.
 template <class D, class V>
-HWY_INLINE V Erf(D d, V x) {
-  const V a = hn::Abs(x);
+HWY_INLINE V simd_math::ErfSmall(D d, V x) {
   const V s = hn::Mul(x, x);
   V p = hn::Set(d, 7.806903159e-05f);
   p = hn::MulAdd(p, s, hn::Set(d, -0.0007997853099f));
@@ -266,18 +267,28 @@ HWY_INLINE V Erf(D d, V x) {
   p = hn::MulAdd(p, s, hn::Set(d, 0.1128357872f));
   p = hn::MulAdd(p, s, hn::Set(d, -0.3761262596f));
   p = hn::MulAdd(p, s, hn::Set(d, 0.1283791661f));
-  const V small = hn::MulAdd(p, a, a);
-  const V large = hn::Sub(hn::Set(d, 1.0f), simd_math::ErfcPositive(d, a));
-  return hn::CopySignToAbs(hn::IfThenElse(hn::Lt(a, hn::Set(d, 1.0f)), small, large), x);
+  return hn::MulAdd(p, x, x);
+}
+
+/// The error function, relative precision near 0.
+template <class D, class V>
+HWY_INLINE V Erf(D d, V x) {
+  const V a = hn::Abs(x);
+  const V one = hn::Set(d, 1.0f);
+  const V large = hn::CopySignToAbs(hn::Sub(one, simd_math::ErfcPositive(d, a)), x);
+  return hn::IfThenElse(hn::Lt(a, one), simd_math::ErfSmall(d, x), large);
 }
 
 /// The standard normal distribution's Phi(x) = erfc(-x / sqrt 2) / 2, relative precision kept in
 /// the lower tail (to about 2 x^2 ulp there). GELU is x Phi(x).
 template <class D, class V>
 HWY_INLINE V NormalCdf(D d, V x) {
-  const V tail = hn::Mul(hn::Set(d, 0.5f),
-                         simd_math::ErfcPositive(d, hn::Mul(hn::Abs(x), hn::Set(d, 0.707106781f))));
-  return hn::IfThenElse(hn::Gt(x, hn::Zero(d)), hn::Sub(hn::Set(d, 1.0f), tail), tail);
+  const V half = hn::Set(d, 0.5f), one = hn::Set(d, 1.0f);
+  const V z = hn::Mul(x, hn::Set(d, 0.707106781f));
+  const V a = hn::Abs(z);
+  const V tail = hn::Mul(half, simd_math::ErfcPositive(d, a));
+  const V outside = hn::IfThenElse(hn::Gt(x, hn::Zero(d)), hn::Sub(one, tail), tail);
+  return hn::IfThenElse(hn::Lt(a, one), hn::MulAdd(half, simd_math::ErfSmall(d, z), half), outside);
 }
 
 }  // namespace HWY_NAMESPACE

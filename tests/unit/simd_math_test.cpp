@@ -202,7 +202,7 @@ TEST_CASE("vector functions agree with the C library's in double") {
       INFO(target << " " << c.name << " at " << at);
       CHECK(worst <= c.bound);
     }
-    // Ten terms of mixed signs; in the lower tail four roundings on the way to x^2 / 2 are its
+    // In the lower tail four roundings on the way to x^2 / 2 are its
     // relative error.
     const std::vector<float> x = samples(-12, 12);
     const std::vector<float> y = run(Function::kNormalCdf, x);
