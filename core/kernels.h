@@ -21,7 +21,11 @@ struct PackArgs {
   std::int64_t dtype = 0;  // DType of w
 };
 
-/// y[m, n] (+)= sum_k x[m, k] W[n, k] + bias[n], k strictly in order for every element.
+/// y[m, n] (+)= sum_k x[m, k] W[n, k] + bias[n]: one chain an element, which starts at y (where it accumulates), then the
+/// bias, then k strictly in order; bits depend neither on m nor on how rows, columns or calls are cut (a product over
+/// the second part of k that accumulates on the first part's result is the whole product). CPU: the kernel is reentrant
+/// and allocates nothing; other kernels may call core_kernels_f32().linear with a KernelContext{} (no pool) on the
+/// calling thread, which costs some ten nanoseconds beside the product: fit for m = 1 ... 16 in a recurrence's loop.
 struct LinearArgs {
   const void* x = nullptr;
   const void* packed = nullptr;
@@ -32,6 +36,21 @@ struct LinearArgs {
   std::int64_t y_row = 0;
   std::int64_t accumulate = 0;
   std::int64_t weight_dtype = 0;
+};
+
+/// y[t, :] = table[token[t], :]; a token out of [0, vocabulary) is clamped (ops check it where they may).
+struct EmbeddingArgs {
+  const void *token = nullptr, *table = nullptr;
+  void* y = nullptr;
+  std::int64_t token_dtype = 0, table_dtype = 0;  // DType
+  std::int64_t tokens = 0, vocabulary = 0, channels = 0;
+};
+/// dtable[token[t], :] += dy[t, :], tokens in order for every element.
+struct EmbeddingBackwardArgs {
+  const void *token = nullptr, *dy = nullptr;
+  void* dtable = nullptr;
+  std::int64_t token_dtype = 0;  // DType
+  std::int64_t tokens = 0, vocabulary = 0, channels = 0;
 };
 
 struct UnaryArgs {
@@ -107,6 +126,8 @@ struct CoreKernels {
   Kernel<PackArgs> pack = nullptr;
   std::int64_t (*packed_bytes)(std::int64_t n, std::int64_t k, DType weight) = nullptr;
   Kernel<LinearArgs> linear = nullptr;
+  Kernel<EmbeddingArgs> embedding = nullptr;
+  Kernel<EmbeddingBackwardArgs> embedding_backward = nullptr;
   Kernel<UnaryArgs> unary = nullptr;
   Kernel<UnaryBackwardArgs> unary_backward = nullptr;
   Kernel<BinaryArgs> binary = nullptr;

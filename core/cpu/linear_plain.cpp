@@ -1,0 +1,138 @@
+// Packing of weights for both dtypes, and the double product y[m, n] = sum_k x[m, k] W[n, k] +
+// b[n], k in order for every element: the oracle of the float kernels (linear_simd.cpp). Layouts:
+// linear.h.
+#include <rill/core/cpu/linear.h>
+#include <rill/core/half.h>
+
+#include <algorithm>
+#include <array>
+
+namespace rill {
+namespace {
+
+constexpr std::int64_t kP = kLinearPanel;
+
+std::int64_t panels_of(std::int64_t n) { return (n + kP - 1) / kP; }
+
+template <class To, class From>
+To convert(From value) {
+  if constexpr (std::is_same_v<To, From>)
+    return value;
+  else
+    return static_cast<To>(static_cast<float>(value));
+}
+
+// Steps [k0, k1) of panel `p`.
+template <class To, class From>
+void pack_panel(const PackArgs& args, std::int64_t p, std::int64_t k0, std::int64_t k1) {
+  const From* w = static_cast<const From*>(args.w);
+  To* out = static_cast<To*>(args.packed) + p * args.k * kP;
+  const std::int64_t first = p * kP;
+  const std::int64_t columns = std::min(kP, args.n - first);
+  const std::int64_t column_stride = args.transposed ? 1 : args.stride;
+  const std::int64_t k_stride = args.transposed ? args.stride : 1;
+  w += first * column_stride;
+  if (columns == kP && args.transposed) {
+    for (std::int64_t k = k0; k < k1; ++k)
+      for (std::int64_t j = 0; j < kP; ++j) out[k * kP + j] = convert<To>(w[k * k_stride + j]);
+    return;
+  }
+  for (std::int64_t k = k0; k < k1; ++k) {
+    for (std::int64_t j = 0; j < columns; ++j)
+      out[k * kP + j] = convert<To>(w[j * column_stride + k * k_stride]);
+    for (std::int64_t j = columns; j < kP; ++j) out[k * kP + j] = To{};
+  }
+}
+
+template <class To, class From>
+void pack_as(const PackArgs& args, const KernelContext& context) {
+  // Blocks of k by groups of panels: a group reads whole lines of k-major sources.
+  constexpr std::int64_t kBlock = 256, kGroup = 8;
+  const std::int64_t panels = panels_of(args.n);
+  const std::int64_t groups = (panels + kGroup - 1) / kGroup,
+                     blocks = (args.k + kBlock - 1) / kBlock;
+  const auto task = [&](std::int64_t i) {
+    const std::int64_t p0 = i / blocks * kGroup, k0 = i % blocks * kBlock;
+    const std::int64_t k1 = std::min(args.k, k0 + kBlock);
+    for (std::int64_t p = p0; p < std::min(panels, p0 + kGroup); ++p)
+      pack_panel<To, From>(args, p, k0, k1);
+  };
+  if (args.n * args.k < 65536) return KernelContext{}.parallel_for(groups * blocks, task);
+  context.parallel_for(groups * blocks, task);
+}
+
+// A row by one panel: eight pairs of sums stay in registers.
+using Pair = double __attribute__((vector_size(16)));
+
+template <int... I>
+inline __attribute__((always_inline)) void row_by_panel(const double* x, std::int64_t x_col,
+                                                        const double* b, std::int64_t k,
+                                                        double* sums,
+                                                        std::integer_sequence<int, I...>) {
+  std::array<Pair, sizeof...(I)> s = {Pair{sums[2 * I], sums[2 * I + 1]}...};
+  for (std::int64_t i = 0; i < k; ++i) {
+    const double a = x[i * x_col];
+    const Pair aa = {a, a};
+    const double* row = b + i * kP;
+    ((s[I] += aa * Pair{row[2 * I], row[2 * I + 1]}), ...);
+  }
+  ((sums[2 * I] = s[I][0], sums[2 * I + 1] = s[I][1]), ...);
+}
+
+}  // namespace
+
+void pack_f32(const PackArgs& args, const KernelContext& context) {
+  // float products convert 16-bit weights as they read them: the packed copy keeps their type.
+  if (static_cast<DType>(args.dtype) == DType::kFloat32)
+    return pack_as<float, float>(args, context);
+  pack_as<std::uint16_t, std::uint16_t>(args, context);
+}
+
+void pack_f64(const PackArgs& args, const KernelContext& context) {
+  switch (static_cast<DType>(args.dtype)) {
+    case DType::kFloat32:
+      return pack_as<double, float>(args, context);
+    case DType::kBFloat16:
+      return pack_as<double, BFloat16>(args, context);
+    case DType::kFloat16:
+      return pack_as<double, Half>(args, context);
+    default:
+      return pack_as<double, double>(args, context);
+  }
+}
+
+std::int64_t packed_bytes_f32(std::int64_t n, std::int64_t k, DType weight) {
+  return panels_of(n) * kP * k * static_cast<std::int64_t>(size_of(weight));
+}
+
+std::int64_t packed_bytes_f64(std::int64_t n, std::int64_t k, DType) {
+  return panels_of(n) * kP * k * static_cast<std::int64_t>(sizeof(double));
+}
+
+void linear_f64(const LinearArgs& args, const KernelContext& context) {
+  const auto* x = static_cast<const double*>(args.x);
+  const auto* packed = static_cast<const double*>(args.packed);
+  const auto* bias = static_cast<const double*>(args.bias);
+  auto* y = static_cast<double*>(args.y);
+  constexpr std::int64_t kRows = 64;
+  const std::int64_t panels = panels_of(args.n), row_blocks = (args.m + kRows - 1) / kRows;
+  const auto task = [&](std::int64_t i) {
+    const std::int64_t n0 = i % panels * kP, m0 = i / panels * kRows;
+    const std::int64_t columns = std::min(kP, args.n - n0);
+    for (std::int64_t m = m0; m < std::min(args.m, m0 + kRows); ++m) {
+      double sums[kP] = {};
+      double* row = y + m * args.y_row + n0;
+      if (args.accumulate) std::copy_n(row, columns, sums);
+      if (bias)
+        for (std::int64_t j = 0; j < columns; ++j) sums[j] += bias[n0 + j];
+      row_by_panel(x + m * args.x_row, args.x_col, packed + n0 * args.k, args.k, sums,
+                   std::make_integer_sequence<int, kP / 2>{});
+      std::copy_n(sums, columns, row);
+    }
+  };
+  if (args.m * args.n * args.k < 65536)
+    return KernelContext{}.parallel_for(row_blocks * panels, task);
+  context.parallel_for(row_blocks * panels, task);
+}
+
+}  // namespace rill
