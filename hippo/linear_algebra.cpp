@@ -36,8 +36,15 @@ Matrix matrix_exponential(const Matrix& a) {
 }
 
 Matrix solve(const Matrix& a, const Matrix& b) {
+  if (a.rows() == 0) return b;
   const Eigen::MatrixXd x = Eigen::MatrixXd(view(a)).partialPivLu().solve(view(b));
   return to_matrix<double>(x);
+}
+
+ComplexMatrix solve(const ComplexMatrix& a, const ComplexMatrix& b) {
+  if (a.rows() == 0) return b;
+  const Eigen::MatrixXcd x = Eigen::MatrixXcd(view(a)).partialPivLu().solve(view(b));
+  return to_matrix<std::complex<double>>(x);
 }
 
 HermitianEigen hermitian_eigen(const ComplexMatrix& a) {

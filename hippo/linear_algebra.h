@@ -11,6 +11,7 @@ Matrix matrix_exponential(const Matrix& a);
 
 /// The solution x [n, m] of a x = b, a [n, n], by LU with partial pivoting.
 Matrix solve(const Matrix& a, const Matrix& b);
+ComplexMatrix solve(const ComplexMatrix& a, const ComplexMatrix& b);
 
 struct HermitianEigen {
   Vector values;          // [n], ascending
