@@ -4,3 +4,4 @@
 #include <rill/core/core.h>
 #include <rill/hippo/hippo.h>
 #include <rill/io/io.h>
+#include <rill/rnn/rnn.h>

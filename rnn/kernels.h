@@ -1,0 +1,71 @@
+// Private: the table of the recurrent cells' kernels (LSTM, GRU). Letters: H hidden size, P output
+// size (H, or the projection's), G gates a unit (LSTM 4: i, f, g, o; GRU 3: r, z, n), tokens and
+// rows as in core/sequence.h.
+#pragma once
+
+#include <cstdint>
+
+#include <rill/core/kernel.h>
+#include <rill/core/sequence.h>
+
+namespace rill {
+
+/// Lays W_hh [G H, P] out for the step, in the back end's own order.
+struct PackRecurrentArgs {
+  const void* weight = nullptr;
+  void* packed = nullptr;
+  std::int64_t hidden = 0, gates = 0, output = 0;
+};
+
+/// Runs a cell over every row. h0 may be h and c0 may be c: states are then overwritten in place.
+struct RecurrentArgs {
+  SeqArgs sequence;
+  void* gates =
+      nullptr;  // [tokens, G H]: W x + b_ih; where `kept`, the gates' values are left there
+  const void* weight_hh = nullptr;  // packed
+  const void* bias_hh = nullptr;    // [G H], or null
+  const void* weight_hr = nullptr;  // [P, H] packed for core's linear, or null: no projection
+  const void *h0 = nullptr, *c0 = nullptr;  // [rows, P], [rows, H] (LSTM)
+  void *h = nullptr, *c = nullptr;
+  void* y = nullptr;            // [tokens, P]
+  void* kept = nullptr;         // [tokens, H] for the backward: LSTM c, GRU U_n h + b_hn; or null
+  const void* zeros = nullptr;  // [P], where there are resets
+  void* scratch = nullptr;      // [rows, H + P], where projected
+  std::int64_t hidden = 0, output = 0;
+};
+
+/// Goes back through RecurrentArgs. dh, dc are both scratch and the gradients of the initial state.
+struct RecurrentBackwardArgs {
+  SeqArgs sequence;
+  void* gates = nullptr;  // in: the gates' values, out: gradients of W x + b_ih [tokens, G H]
+  void* kept = nullptr;   // in: as above, out (GRU): gradient of U_n h + b_hn
+  const void* y = nullptr;
+  const void *h0 = nullptr, *c0 = nullptr;
+  const void *dy = nullptr, *dh_final = nullptr, *dc_final = nullptr;  // or null: zero
+  const void* weight_hh = nullptr;    // W_hh packed for core's linear as seen from dgates
+  const void* weight_hr = nullptr;    // W_hr packed for core's linear as seen from dh, or null
+  void *dh = nullptr, *dc = nullptr;  // out: [rows, P], [rows, H]
+  void* h_previous = nullptr;         // out: [tokens, P] the h that each step read
+  void* dh_tokens = nullptr;          // out, where projected: [tokens, P] gradient of each step's h
+  void* projected = nullptr;          // out, where projected: [tokens, H] what W_hr read
+  void* scratch = nullptr;            // [rows, (G + 1) H + 2 P]
+  std::int64_t hidden = 0, output = 0;
+};
+
+struct RnnKernels {
+  Kernel<PackRecurrentArgs> pack = nullptr;
+  std::int64_t (*packed_count)(std::int64_t hidden, std::int64_t gates,
+                               std::int64_t output) = nullptr;
+  Kernel<RecurrentArgs> lstm = nullptr;
+  Kernel<RecurrentBackwardArgs> lstm_backward = nullptr;
+  Kernel<RecurrentArgs> gru = nullptr;
+  Kernel<RecurrentBackwardArgs> gru_backward = nullptr;
+};
+
+/// The table for an Exec's device and dtype.
+const RnnKernels& rnn_kernels(const Exec& exec);
+
+const RnnKernels& cpu_rnn_kernels_f32();
+const RnnKernels& cpu_rnn_kernels_f64();
+
+}  // namespace rill

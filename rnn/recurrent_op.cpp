@@ -1,0 +1,266 @@
+// W_ih x + b_ih for all tokens at once, then the recurrence over them, row by row. On a tape the
+// gates' values overwrite W_ih x + b_ih and their gradients overwrite them in turn: (G + 1) H + P
+// numbers a token are kept in all. Backwards only dgates U is a product a step; the gradient of
+// W_hh is one product over all tokens.
+#include <rill/rnn/recurrent_op.h>
+
+#include <rill/core/check.h>
+#include <rill/core/tape.h>
+#include <rill/core/weight_cache.h>
+
+#include <algorithm>
+#include <cstddef>
+
+namespace rill {
+namespace {
+
+void check_shape(const RecurrentCell& cell, const char* name, const Exec& exec,
+                 const Tensor& tensor, const Shape& expected) {
+  check(tensor.defined() && tensor.shape() == expected, ErrorCode::kShape,
+        "{}: {} of shape {} was expected, {} came.", cell.name, name, to_string(expected),
+        tensor.defined() ? to_string(tensor.shape()) : "nothing");
+  check(tensor.dtype() == exec.dtype(), ErrorCode::kDType, "{}: {} is {}, {} was expected.",
+        cell.name, name, name_of(tensor.dtype()), name_of(exec.dtype()));
+}
+
+void check_arguments(const Exec& exec, const RecurrentCell& cell, const Tensor& x,
+                     const RecurrentWeights& w, const Tensor& h, const Tensor* c,
+                     const Sequence& sequence) {
+  check(
+      x.defined() && x.rank() >= 1 && x.size(-1) > 0 && x.numel() == sequence.tokens() * x.size(-1),
+      ErrorCode::kShape, "{}: x with {} tokens was expected, {} came.", cell.name,
+      sequence.tokens(), x.defined() ? to_string(x.shape()) : "nothing");
+  check(w.hh.defined() && w.hh.rank() == 2 && w.hh.size(0) > 0 && w.hh.size(0) % cell.gates == 0,
+        ErrorCode::kShape, "{}: weight_hh of shape [{} H, P] was expected, {} came.", cell.name,
+        cell.gates, w.hh.defined() ? to_string(w.hh.shape()) : "nothing");
+  const std::int64_t all = w.hh.size(0), hidden = all / cell.gates,
+                     output = w.hr.defined() ? w.hh.size(1) : hidden;
+  check_shape(cell, "weight_hh", exec, w.hh, {all, output});
+  check_shape(cell, "weight_ih", exec, w.ih, {all, x.size(-1)});
+  if (w.bias_ih.defined()) check_shape(cell, "bias_ih", exec, w.bias_ih, {all});
+  if (w.bias_hh.defined()) check_shape(cell, "bias_hh", exec, w.bias_hh, {all});
+  if (w.hr.defined()) check_shape(cell, "weight_hr", exec, w.hr, {output, hidden});
+  check_shape(cell, "h", exec, h, {sequence.rows(), output});
+  if (c) check_shape(cell, "c", exec, *c, {sequence.rows(), hidden});
+}
+
+void* raw_or_null(const Tensor& tensor) { return tensor.defined() ? tensor.raw() : nullptr; }
+
+Tensor pack_recurrent(Exec& exec, const RecurrentCell& cell, const Tensor& weight,
+                      std::int64_t hidden, std::int64_t output) {
+  const RnnKernels& kernels = rnn_kernels(exec);
+  const Tensor packed = exec.empty({kernels.packed_count(hidden, cell.gates, output)});
+  enqueue(exec, kernels.pack,
+          {.weight = weight.raw(),
+           .packed = packed.raw(),
+           .hidden = hidden,
+           .gates = cell.gates,
+           .output = output},
+          cell.name);
+  return packed;
+}
+
+// One call of a cell, as its backward needs it.
+struct Call {
+  const RecurrentCell* cell;
+  RecurrentWeights weights;
+  Sequence sequence;
+  std::int64_t hidden, output;
+  Tensor gates, kept, y, h0, c0, h, c;
+  bool to_gates, to_h, to_c, to_hh, to_bias, to_hr;
+
+  bool any() const { return to_gates || to_h || to_c || to_hh || to_bias || to_hr; }
+};
+
+// Columns [first, first + count) of an array [tokens, width].
+struct Columns {
+  const Tensor& array;
+  std::int64_t width, first, count;
+
+  const char* raw() const {
+    return static_cast<const char*>(array.raw()) +
+           static_cast<std::size_t>(first) * size_of(array.dtype());
+  }
+};
+
+// target[row0 + i, k] += sum over tokens of d[t, i] x[t, k], and sums[row0 + i] += sum of d[t, i],
+// either undefined: none.
+void add_gradients(Exec& exec, const char* op, std::int64_t tokens, const Columns& d,
+                   const Tensor& x, const Tensor& target, const Tensor& sums, std::int64_t row0) {
+  const CoreKernels& core = core_kernels(exec);
+  const auto offset = [&](const Tensor& tensor, std::int64_t elements) {
+    return static_cast<char*>(tensor.raw()) +
+           static_cast<std::size_t>(elements) * size_of(tensor.dtype());
+  };
+  if (sums.defined())
+    enqueue(exec, core.column_sum,
+            {.x = d.raw(),
+             .out = offset(sums, row0),
+             .tokens = tokens,
+             .channels = d.count,
+             .x_row = d.width,
+             .accumulate = 1},
+            op);
+  if (!target.defined() || tokens == 0) return;
+  const std::int64_t k = target.size(1);
+  // In pieces, so that the packed copy of x stays small; the chain over tokens goes on from piece
+  // to piece.
+  const std::int64_t piece =
+      std::min(tokens, std::clamp<std::int64_t>((std::int64_t{1} << 22) / k, 256, 16384));
+  const Tensor packed = exec.empty({core.packed_bytes(k, piece, x.dtype())}, DType::kUInt8);
+  const auto dtype = static_cast<std::int64_t>(x.dtype());
+  for (std::int64_t first = 0; first < tokens; first += piece) {
+    const std::int64_t count = std::min(piece, tokens - first);
+    enqueue(exec, core.pack,
+            {.w = offset(x, first * k),
+             .packed = packed.raw(),
+             .n = k,
+             .k = count,
+             .stride = k,
+             .transposed = 1,
+             .dtype = dtype},
+            op);
+    enqueue(exec, core.linear,
+            {.x = offset(d.array, first * d.width + d.first),
+             .packed = packed.raw(),
+             .y = offset(target, row0 * k),
+             .m = d.count,
+             .n = k,
+             .k = count,
+             .x_row = 1,
+             .x_col = d.width,
+             .y_row = k,
+             .accumulate = 1,
+             .weight_dtype = dtype},
+            op);
+  }
+}
+
+void add_parameter_gradients(Exec& exec, Gradients& gradients, const Call& call,
+                             const Tensor& h_previous, const Tensor& dh_tokens,
+                             const Tensor& projected) {
+  const RecurrentWeights& w = call.weights;
+  const auto accumulator = [&](bool wanted, const Tensor& parameter) {
+    return wanted ? gradients.accumulator(exec, parameter) : Tensor();
+  };
+  const Tensor dhh = accumulator(call.to_hh, w.hh), dbias = accumulator(call.to_bias, w.bias_hh);
+  const Tensor dhr = accumulator(call.to_hr, w.hr);
+  const std::int64_t all = call.cell->gates * call.hidden, tokens = call.sequence.tokens();
+  const std::int64_t summed = call.cell->reset_apart ? all - call.hidden : all;
+  add_gradients(exec, call.cell->name, tokens, {call.gates, all, 0, summed}, h_previous, dhh, dbias,
+                0);
+  if (summed < all)
+    add_gradients(exec, call.cell->name, tokens, {call.kept, call.hidden, 0, call.hidden},
+                  h_previous, dhh, dbias, summed);
+  if (dhr.defined())
+    add_gradients(exec, call.cell->name, tokens, {dh_tokens, call.output, 0, call.output},
+                  projected, dhr, {}, 0);
+}
+
+void go_back(Exec& exec, Gradients& gradients, const Call& call) {
+  const RecurrentWeights& w = call.weights;
+  const std::int64_t tokens = call.sequence.tokens(), rows = call.sequence.rows();
+  const bool has_projection = w.hr.defined(), has_c = call.cell->has_c;
+  const std::int64_t all = call.cell->gates * call.hidden;
+  const Tensor dy = gradients.find(call.y), dh_final = gradients.find(call.h);
+  const Tensor dc_final = has_c ? gradients.find(call.c) : Tensor();
+  const Tensor dh = exec.empty({rows, call.output});
+  const Tensor dc = has_c ? exec.empty({rows, call.hidden}) : Tensor();
+  const Tensor h_previous = exec.empty({tokens, call.output});
+  const Tensor dh_tokens = has_projection ? exec.empty({tokens, call.output}) : Tensor();
+  const Tensor projected = has_projection ? exec.empty({tokens, call.hidden}) : Tensor();
+  const Tensor scratch = exec.empty({rows, all + call.hidden + 2 * call.output});
+  const Tensor packed_hh = exec.weights().packed(exec, w.hh, 0, all, true);
+  const Tensor packed_hr =
+      has_projection ? exec.weights().packed(exec, w.hr, 0, call.output, true) : Tensor();
+  enqueue(exec, rnn_kernels(exec).*(call.cell->backward),
+          {.sequence = call.sequence.args(),
+           .gates = call.gates.raw(),
+           .kept = call.kept.raw(),
+           .y = call.y.raw(),
+           .h0 = call.h0.raw(),
+           .c0 = raw_or_null(call.c0),
+           .dy = raw_or_null(dy),
+           .dh_final = raw_or_null(dh_final),
+           .dc_final = raw_or_null(dc_final),
+           .weight_hh = packed_hh.raw(),
+           .weight_hr = raw_or_null(packed_hr),
+           .dh = dh.raw(),
+           .dc = raw_or_null(dc),
+           .h_previous = h_previous.raw(),
+           .dh_tokens = raw_or_null(dh_tokens),
+           .projected = raw_or_null(projected),
+           .scratch = scratch.raw(),
+           .hidden = call.hidden,
+           .output = call.output},
+          call.cell->name);
+  add_parameter_gradients(exec, gradients, call, h_previous, dh_tokens, projected);
+  if (call.to_h) gradients.add(exec, call.h0, dh);
+  if (call.to_c) gradients.add(exec, call.c0, dc);
+  if (call.to_gates) gradients.add(exec, call.gates, call.gates);
+}
+
+}  // namespace
+
+Tensor recurrent(Exec& exec, const RecurrentCell& cell, const Tensor& x,
+                 const RecurrentWeights& weights, Tensor& h, Tensor* c, const Sequence& sequence) {
+  check_arguments(exec, cell, x, weights, h, c, sequence);
+  const std::int64_t hidden = weights.hh.size(0) / cell.gates, output = weights.hh.size(1);
+  Tape* const tape = exec.tape();
+  const Tensor gates = linear(exec, x, weights.ih, weights.bias_ih);
+  const Tensor packed_hh = pack_recurrent(exec, cell, weights.hh, hidden, output);
+  const Tensor packed_hr =
+      weights.hr.defined() ? exec.weights().packed(exec, weights.hr, 0, output, false) : Tensor();
+  const Tensor scratch =
+      weights.hr.defined() ? exec.empty({sequence.rows(), hidden + output}) : Tensor();
+  const Tensor zeros = sequence.args().reset ? exec.zeros({output}) : Tensor();
+  const Tensor kept = tape ? exec.empty({sequence.tokens(), hidden}) : Tensor();
+  const Tensor y = exec.empty(x.shape().with_last(output));
+  const Tensor h0 = h, c0 = c ? *c : Tensor();
+  if (tape) {
+    h = exec.empty(h0.shape());
+    if (c) *c = exec.empty(c0.shape());
+  }
+  enqueue(exec, rnn_kernels(exec).*(cell.forward),
+          {.sequence = sequence.args(),
+           .gates = gates.raw(),
+           .weight_hh = packed_hh.raw(),
+           .bias_hh = raw_or_null(weights.bias_hh),
+           .weight_hr = raw_or_null(packed_hr),
+           .h0 = h0.raw(),
+           .c0 = raw_or_null(c0),
+           .h = h.raw(),
+           .c = c ? c->raw() : nullptr,
+           .y = y.raw(),
+           .kept = raw_or_null(kept),
+           .zeros = raw_or_null(zeros),
+           .scratch = raw_or_null(scratch),
+           .hidden = hidden,
+           .output = output},
+          cell.name);
+  if (!tape) return y;
+  const Call call{.cell = &cell,
+                  .weights = weights,
+                  .sequence = sequence,
+                  .hidden = hidden,
+                  .output = output,
+                  .gates = gates,
+                  .kept = kept,
+                  .y = y,
+                  .h0 = h0,
+                  .c0 = c0,
+                  .h = h,
+                  .c = c ? *c : Tensor(),
+                  .to_gates = tape->tracks(gates),
+                  .to_h = tape->tracks(h0),
+                  .to_c = tape->tracks(c0),
+                  .to_hh = tape->tracks(weights.hh),
+                  .to_bias = tape->tracks(weights.bias_hh),
+                  .to_hr = tape->tracks(weights.hr)};
+  if (!call.any()) return y;
+  tape->record({y, call.h, call.c},
+               [call](Exec& ex, Gradients& gradients) { go_back(ex, gradients, call); });
+  return y;
+}
+
+}  // namespace rill

@@ -1,0 +1,7 @@
+// Gated recurrent cells and the recurrences of linear attention.
+#pragma once
+
+#include <rill/rnn/gru.h>
+#include <rill/rnn/gru_op.h>
+#include <rill/rnn/lstm.h>
+#include <rill/rnn/lstm_op.h>
