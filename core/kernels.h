@@ -1,5 +1,5 @@
-// Private: the table of core's kernels. A back end fills one per dtype; null means that it has no such kernel.
-// Arguments are pointers and 8-byte scalars only (see kernel.h); letters as in ops.h.
+// Private: the table of core's kernels. A back end fills one per dtype; null means that it has no
+// such kernel. Arguments are pointers and 8-byte scalars only (see kernel.h); letters as in ops.h.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +10,9 @@
 
 namespace rill {
 
-/// Packs W [N, K] (row stride `stride`, element type `dtype`) for x W^T, or, where `transposed`, W [K, N] (k-major, such
-/// as the weight seen from dy, or activations) as if it were its transpose. Layout is the back end's own.
+/// Packs W [N, K] (row stride `stride`, element type `dtype`) for x W^T, or, where `transposed`, W
+/// [K, N] (k-major, such as the weight seen from dy, or activations) as if it were its transpose.
+/// Layout is the back end's own.
 struct PackArgs {
   const void* w = nullptr;
   void* packed = nullptr;
@@ -32,7 +33,9 @@ struct LinearArgs {
   const void* bias = nullptr;  // or null
   void* y = nullptr;
   std::int64_t m = 0, n = 0, k = 0;
-  std::int64_t x_row = 0, x_col = 1;  // strides of x in elements: x_col != 1 reads x transposed (weight gradients)
+  std::int64_t x_row = 0,
+               x_col =
+                   1;  // strides of x in elements: x_col != 1 reads x transposed (weight gradients)
   std::int64_t y_row = 0;
   std::int64_t accumulate = 0;
   std::int64_t weight_dtype = 0;
@@ -79,7 +82,8 @@ struct AffineArgs {
   double scale = 1.0, shift = 0.0;
   std::int64_t count = 0;
 };
-/// y = act(gate) * x, rows of `channels` with strides, so that both halves of one array can be read.
+/// y = act(gate) * x, rows of `channels` with strides, so that both halves of one array can be
+/// read.
 struct GatedArgs {
   const void *x = nullptr, *gate = nullptr;
   void* y = nullptr;
@@ -92,7 +96,8 @@ struct GatedBackwardArgs {
   std::int64_t kind = 0;
   std::int64_t tokens = 0, channels = 0, x_row = 0, gate_row = 0;  // also of dx, dgate
 };
-/// out[c] (+)= sum over tokens of x[t, c] (* z[t, c] where z is given), in a fixed order.
+/// out[c] (+)= sum over tokens of x[t, c] (* z[t, c] where z is given; rows of both x_row apart),
+/// in a fixed order.
 struct ColumnSumArgs {
   const void *x = nullptr, *z = nullptr;
   void* out = nullptr;
@@ -107,10 +112,11 @@ struct NormArgs {
   std::int64_t kind = 0;  // 0 rms, 1 layer norm, 2 l2
   double eps = 0.0;
 };
-/// dx overwritten; dweight, dbias [weight_rows, width] accumulated (or null).
+/// dx overwritten; dweight, dbias [weight_rows, width] accumulated (or null); stats [rows, 2] is
+/// scratch.
 struct NormBackwardArgs {
   const void *x = nullptr, *weight = nullptr, *dy = nullptr;
-  void *dx = nullptr, *dweight = nullptr, *dbias = nullptr;
+  void *dx = nullptr, *dweight = nullptr, *dbias = nullptr, *stats = nullptr;
   std::int64_t rows = 0, width = 0, weight_rows = 1;
   std::int64_t kind = 0;
   double eps = 0.0;
@@ -121,6 +127,100 @@ struct CopyArgs {
   void* target = nullptr;
   std::int64_t rows = 0, bytes = 0, source_stride = 0, target_stride = 0;  // strides in bytes
 };
+/// target row += source row; strides in elements.
+struct AddRowsArgs {
+  const void* source = nullptr;
+  void* target = nullptr;
+  std::int64_t rows = 0, columns = 0, source_stride = 0, target_stride = 0;
+};
+/// y[i] = scale * *value, or scale where value is null.
+struct FillArgs {
+  const void* value = nullptr;
+  void* y = nullptr;
+  double scale = 0.0;
+  std::int64_t count = 0;
+};
+/// x, y [batch, length, channels]; the mask is drawn from `key` at (row, time + t, channel).
+struct DropoutArgs {
+  const void* x = nullptr;
+  void* y = nullptr;
+  std::uint64_t key = 0;
+  std::int64_t batch = 0, length = 0, channels = 0, time = 0;
+  double p = 0.0;
+};
+/// y [tokens, channels]: x with every row's steps reversed, or in their order (`reverse` 0); tokens
+/// of no row become 0.
+struct ReorderArgs {
+  const void* x = nullptr;
+  void* y = nullptr;
+  std::int64_t channels = 0, reverse = 0;
+  SeqArgs sequence;
+};
+/// x [tokens, channels], sum_in, sum_out, y [rows, channels], count_in, count_out [rows]; in and
+/// out may be the same.
+struct MeanPoolArgs {
+  const void *x = nullptr, *sum_in = nullptr, *count_in = nullptr;
+  void *sum_out = nullptr, *count_out = nullptr, *y = nullptr;
+  std::int64_t channels = 0;
+  SeqArgs sequence;
+};
+/// Gradients of y, sum_out and count_out (each or null) -> dx, dsum_in, dcount_in (each or null;
+/// overwritten).
+struct MeanPoolBackwardArgs {
+  const void *dy = nullptr, *dsum_out = nullptr, *dcount_out = nullptr, *y = nullptr,
+             *count_out = nullptr;
+  void *dx = nullptr, *dsum_in = nullptr, *dcount_in = nullptr;
+  std::int64_t channels = 0;
+  SeqArgs sequence;
+};
+/// x [tokens, channels], last_in, last_out (may be the same), y [rows, channels].
+struct LastPoolArgs {
+  const void *x = nullptr, *last_in = nullptr;
+  void *last_out = nullptr, *y = nullptr;
+  std::int64_t channels = 0;
+  SeqArgs sequence;
+};
+/// Gradients of y and last_out (each or null) -> dx, dlast_in (each or null; overwritten).
+struct LastPoolBackwardArgs {
+  const void *dy = nullptr, *dlast_out = nullptr;
+  void *dx = nullptr, *dlast_in = nullptr;
+  std::int64_t channels = 0;
+  SeqArgs sequence;
+};
+/// loss[0] = sum of token losses * scale. stats [tokens, 2]: each row's maximum and 1 / sum of
+/// exp(logit - maximum), for the way back; per_token [tokens].
+struct CrossEntropyArgs {
+  const void* logits = nullptr;
+  const std::int64_t* targets = nullptr;
+  void *per_token = nullptr, *stats = nullptr, *loss = nullptr;
+  std::int64_t tokens = 0, classes = 0;
+  double scale = 1.0;
+};
+/// dlogits = (softmax - one at the target) * scale * dloss[0], 0 for negative targets.
+struct CrossEntropyBackwardArgs {
+  const void* logits = nullptr;
+  const std::int64_t* targets = nullptr;
+  const void *stats = nullptr, *dloss = nullptr;
+  void* dlogits = nullptr;
+  std::int64_t tokens = 0, classes = 0;
+  double scale = 1.0;
+};
+/// result[0] = scale * sum of x, or of (x - target)^2 where the target is given and not NaN.
+/// partial [ceil(count / kSumTile)] is scratch.
+struct SumArgs {
+  const void *x = nullptr, *target = nullptr;
+  void *partial = nullptr, *result = nullptr;
+  std::int64_t count = 0;
+  double scale = 1.0;
+};
+/// dx = 2 scale dresult[0] (x - target), 0 where the target is NaN.
+struct SquaredErrorBackwardArgs {
+  const void *x = nullptr, *target = nullptr, *dresult = nullptr;
+  void* dx = nullptr;
+  std::int64_t count = 0;
+  double scale = 1.0;
+};
+constexpr std::int64_t kSumTile = 16384;
 
 struct CoreKernels {
   Kernel<PackArgs> pack = nullptr;
@@ -138,6 +238,18 @@ struct CoreKernels {
   Kernel<NormArgs> norm = nullptr;
   Kernel<NormBackwardArgs> norm_backward = nullptr;
   Kernel<CopyArgs> copy = nullptr;
+  Kernel<AddRowsArgs> add_rows = nullptr;
+  Kernel<FillArgs> fill = nullptr;
+  Kernel<DropoutArgs> dropout = nullptr;
+  Kernel<ReorderArgs> reorder = nullptr;
+  Kernel<MeanPoolArgs> mean_pool = nullptr;
+  Kernel<MeanPoolBackwardArgs> mean_pool_backward = nullptr;
+  Kernel<LastPoolArgs> last_pool = nullptr;
+  Kernel<LastPoolBackwardArgs> last_pool_backward = nullptr;
+  Kernel<CrossEntropyArgs> cross_entropy = nullptr;
+  Kernel<CrossEntropyBackwardArgs> cross_entropy_backward = nullptr;
+  Kernel<SumArgs> sum = nullptr;
+  Kernel<SquaredErrorBackwardArgs> squared_error_backward = nullptr;
 };
 
 /// The table for an Exec's device and dtype.
@@ -145,6 +257,8 @@ const CoreKernels& core_kernels(const Exec& exec);
 
 const CoreKernels& cpu_core_kernels_f32();
 const CoreKernels& cpu_core_kernels_f64();
+/// The plain loops in float: what the vector kernels are tested against.
+const CoreKernels& cpu_core_kernels_plain_f32();
 /// Null where the build has no CUDA.
 const CoreKernels* cuda_core_kernels();
 
