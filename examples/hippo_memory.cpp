@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <stdexcept>
 #include <string>
@@ -28,8 +29,15 @@ Vector read_first_column(const std::string& path) {
   std::string line;
   std::getline(file, line);
   Vector values;
-  while (std::getline(file, line)) values.push_back(std::stod(line));
-  if (values.size() < 2) throw std::runtime_error("hippo_memory: " + path + " has no rows.");
+  while (std::getline(file, line)) {
+    char* end = nullptr;
+    values.push_back(std::strtod(line.c_str(), &end));
+    if (end == line.c_str() || !std::isfinite(values.back()))
+      throw std::runtime_error("hippo_memory: row " + std::to_string(values.size()) + " of " +
+                               path + " does not begin with a number.");
+  }
+  if (values.size() < 2)
+    throw std::runtime_error("hippo_memory: " + path + " needs at least two rows.");
   return values;
 }
 
