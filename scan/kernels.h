@@ -63,7 +63,7 @@ struct CausalConvBackwardArgs {
   std::int64_t channels = 0, width = 0, silu = 0;
 };
 
-/// A[n, e] = -exp(A_log[e, n]) (float: times log2 e), states by channels.
+/// A[n, e] = -exp(A_log[e, n]), states by channels; float: times log2(e), for exp2.
 struct SelectivePrepareArgs {
   const void* a_log = nullptr;
   void* a = nullptr;
@@ -80,25 +80,33 @@ struct SelectiveScanArgs {
   const void* z = nullptr;                 // [tokens, channels] or null
   const void* initial = nullptr;           // [rows, channels, states]
   void* final_state = nullptr;             // the same shape; may be `initial`
+  void* work = nullptr;                    // scratch [rows, states, channels]
   void* y = nullptr;                       // [tokens, channels]
-  void* checkpoints = nullptr;             // [chunks, states, channels] or null: not kept
+  void* checkpoints =
+      nullptr;  // [tokens / kSelectiveChunk + rows, states, channels], or null: none are kept
   std::int64_t channels = 0, states = 0;
 };
 struct SelectiveScanBackwardArgs {
   SelectiveScanArgs forward;                    // initial, final_state and y are not read
   const void *dy = nullptr, *dfinal = nullptr;  // or null: zero
-  void *dx = nullptr, *ddt = nullptr, *dz = nullptr, *db = nullptr, *dc = nullptr,
-       *dinitial = nullptr;                                 // overwritten
+  void *dx = nullptr, *ddt = nullptr, *dz = nullptr, *db = nullptr,
+       *dc = nullptr;                                       // overwritten; dz may be null
+  void* dinitial = nullptr;                                 // overwritten
   void *da_log = nullptr, *dd = nullptr, *dbias = nullptr;  // accumulated; dd, dbias may be null
-  // Scratch: sums over channels and rows are finished in a fixed order from one part a channel tile
-  // and one a row.
+  // Scratch: sums over channels and rows are finished in a fixed order from a part for every
+  // channel tile or row.
   void* parts_bc = nullptr;  // [tiles, 2, tokens, states]
   void* parts_a = nullptr;   // [rows, states, channels]
-  void* parts_dt = nullptr;  // [rows, 2, channels]: D, dt_bias
+  void* parts_d = nullptr;   // [rows, 2, channels]: D, dt_bias
 };
-/// Steps between the states that a tape keeps, and channels a tile.
+/// Steps between the states that a tape keeps, and channels of a tile.
 constexpr std::int64_t kSelectiveChunk = 32;
 constexpr std::int64_t kSelectiveTile = 128;
+/// The state before step 32 c of a row is checkpoint number selective_checkpoint(sequence, row) +
+/// c.
+inline std::int64_t selective_checkpoint(const SeqArgs& sequence, std::int64_t row) {
+  return sequence.start[row] / kSelectiveChunk + row;
+}
 
 struct ScanKernels {
   Kernel<AffineScanArgs> affine_scan = nullptr;

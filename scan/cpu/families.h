@@ -4,4 +4,11 @@
 
 #include <rill/scan/kernels.h>
 
-namespace rill {}  // namespace rill
+namespace rill {
+
+void fill_affine_scan(ScanKernels& f32, ScanKernels& f64);
+void fill_causal_conv(ScanKernels& f32, ScanKernels& f64);
+void fill_selective_scan(ScanKernels& f32, ScanKernels& f64);
+void fill_selective_scan_backward(ScanKernels& f32);
+
+}  // namespace rill

@@ -11,6 +11,10 @@ struct Tables {
 const Tables& tables() {
   static const Tables all = [] {
     Tables t;
+    fill_affine_scan(t.f32, t.f64);
+    fill_causal_conv(t.f32, t.f64);
+    fill_selective_scan(t.f32, t.f64);
+    fill_selective_scan_backward(t.f32);
     return t;
   }();
   return all;

@@ -1,0 +1,108 @@
+// The selective scan on vectors of float, forward (selective_lanes-inl.h has the recurrence). A
+// task is one row and one tile of channels; it walks time in blocks, each vector of channels
+// through a block in turn.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "rill/scan/cpu/selective_simd.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include <rill/scan/cpu/selective_lanes-inl.h>
+
+#include <algorithm>
+
+HWY_BEFORE_NAMESPACE();
+namespace rill {
+namespace HWY_NAMESPACE {
+namespace selective {
+
+// y = sums, gated.
+HWY_INLINE void Write(D d, const View& in, const Block& block, float* HWY_RESTRICT y) {
+  for (std::int64_t i = 0; i < block.steps; ++i) {
+    const std::int64_t at = (block.t + i) * in.channels + block.e;
+    V sum = hn::Load(d, block.y + i * kLanes);
+    if (in.z) sum = hn::Mul(sum, Silu(d, LoadN(d, in.z + at, block.lanes)));
+    StoreN(d, sum, y + at, block.lanes);
+  }
+}
+
+void ScanTile(const SelectiveScanArgs& args, std::int64_t row, std::int64_t tile) {
+  const D d;
+  const View in(args);
+  const std::int64_t first = tile * kSelectiveTile,
+                     count = std::min(kSelectiveTile, in.channels - first);
+  const std::int64_t start = args.sequence.start[row], length = args.sequence.length[row];
+  const std::int64_t size = in.channels * in.states;
+  float* h = static_cast<float*>(args.work) + row * size + first;
+  StatesFirst(static_cast<const float*>(args.initial) + row * size + first * in.states, h, count,
+              in.states, in.channels);
+  float* keep = nullptr;
+  if (args.checkpoints)
+    keep = static_cast<float*>(args.checkpoints) + selective_checkpoint(args.sequence, row) * size +
+           first;
+  Block block;
+  for (std::int64_t i = 0; i < length; i += kSteps) {
+    for (std::int64_t n = 0; keep && n < in.states; ++n)
+      std::copy_n(h + n * in.channels, count, keep + n * in.channels);
+    if (keep) keep += size;
+    block.t = start + i;
+    block.steps = std::min(kSteps, length - i);
+    for (std::int64_t c = 0; c < count; c += kLanes) {
+      block.e = first + c;
+      block.lanes = count - c;
+      block.Prepare(d, in);
+      Run(d, in, block, h + c, in.channels, KeepNone());
+      Write(d, in, block, static_cast<float*>(args.y));
+    }
+  }
+  ChannelsFirst(h, static_cast<float*>(args.final_state) + row * size + first * in.states, count,
+                in.states, in.channels);
+}
+
+}  // namespace selective
+
+void SelectivePrepare(const SelectivePrepareArgs& args, const KernelContext&) {
+  const selective::D d;
+  const float* a_log = static_cast<const float*>(args.a_log);
+  float* a = static_cast<float*>(args.a);
+  selective::StatesFirst(a_log, a, args.channels, args.states, args.channels);
+  const std::int64_t size = args.channels * args.states;
+  for (std::int64_t i = 0; i < size; i += selective::kLanes) {
+    const auto exponential = Exp(d, LoadN(d, a + i, size - i));
+    StoreN(d, hn::Mul(hn::Set(d, -1.44269504f), exponential), a + i, size - i);
+  }
+}
+
+void SelectiveScan(const SelectiveScanArgs& args, const KernelContext& context) {
+  zero_outside(args.sequence, static_cast<float*>(args.y), args.channels);
+  const std::int64_t tiles = (args.channels + kSelectiveTile - 1) / kSelectiveTile;
+  context.parallel_for(args.sequence.rows * tiles, [&](std::int64_t task) {
+    selective::ScanTile(args, task / tiles, task % tiles);
+  });
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace rill
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+#include <rill/scan/cpu/families.h>
+#include <rill/scan/cpu/selective_plain-inl.h>
+
+namespace rill {
+HWY_EXPORT(SelectivePrepare);
+HWY_EXPORT(SelectiveScan);
+
+void fill_selective_scan(ScanKernels& f32, ScanKernels& f64) {
+  f32.selective_prepare = [](const SelectivePrepareArgs& args, const KernelContext& context) {
+    HWY_DYNAMIC_DISPATCH(SelectivePrepare)(args, context);
+  };
+  f32.selective_scan = [](const SelectiveScanArgs& args, const KernelContext& context) {
+    HWY_DYNAMIC_DISPATCH(SelectiveScan)(args, context);
+  };
+  f64.selective_prepare = plain::selective_prepare<double>;
+  f64.selective_scan = plain::selective_scan<double>;
+  f64.selective_scan_backward = plain::selective_scan_backward<double>;
+}
+
+}  // namespace rill
+#endif  // HWY_ONCE

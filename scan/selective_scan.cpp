@@ -1,0 +1,129 @@
+#include <rill/scan/kernels.h>
+#include <rill/scan/op_checks.h>
+#include <rill/scan/selective_scan.h>
+
+namespace rill {
+namespace {
+
+constexpr const char* kOp = "selective_scan";
+
+struct Saved {
+  SelectiveScanInputs in;
+  Tensor a, initial, last, checkpoints, y;
+  Sequence sequence;
+  std::int64_t channels, states;
+};
+
+SelectiveScanArgs arguments(const SelectiveScanInputs& in, const Tensor& a,
+                            const Sequence& sequence, std::int64_t channels, std::int64_t states) {
+  return {.sequence = sequence.args(),
+          .x = in.x.raw(),
+          .dt = in.dt.raw(),
+          .dt_bias = raw_or_null(in.dt_bias),
+          .a = a.raw(),
+          .b = in.b.raw(),
+          .c = in.c.raw(),
+          .d = raw_or_null(in.d),
+          .z = raw_or_null(in.z),
+          .channels = channels,
+          .states = states};
+}
+
+void* memory_of(const Tensor& tensor) { return tensor.defined() ? tensor.raw() : nullptr; }
+
+void go_back(Exec& exec, Gradients& gradients, const Saved& saved) {
+  const SelectiveScanInputs& in = saved.in;
+  const SeqArgs& sequence = saved.sequence.args();
+  const Tensor dy = gradients.find(saved.y), dlast = gradients.find(saved.last);
+  const Tensor dx = exec.empty(in.x.shape()), ddt = exec.empty(in.dt.shape());
+  const Tensor dz = in.z.defined() ? exec.empty(in.z.shape()) : Tensor();
+  const Tensor db = exec.empty(in.b.shape()), dc = exec.empty(in.c.shape());
+  const Tensor dinitial = exec.empty(saved.initial.shape());
+  const Tensor da_log = gradients.accumulator(exec, in.a_log);
+  const Tensor dd = in.d.defined() ? gradients.accumulator(exec, in.d) : Tensor();
+  const Tensor dbias = in.dt_bias.defined() ? gradients.accumulator(exec, in.dt_bias) : Tensor();
+  const std::int64_t tiles = (saved.channels + kSelectiveTile - 1) / kSelectiveTile;
+  const Tensor parts_bc = exec.empty({tiles, 2, sequence.tokens, saved.states});
+  const Tensor parts_a = exec.empty({sequence.rows, saved.states, saved.channels});
+  const Tensor parts_d = exec.empty({sequence.rows, 2, saved.channels});
+  SelectiveScanArgs forward = arguments(in, saved.a, saved.sequence, saved.channels, saved.states);
+  forward.checkpoints = saved.checkpoints.raw();
+  enqueue(exec, scan_kernels(exec).selective_scan_backward,
+          {.forward = forward,
+           .dy = raw_or_null(dy),
+           .dfinal = raw_or_null(dlast),
+           .dx = dx.raw(),
+           .ddt = ddt.raw(),
+           .dz = memory_of(dz),
+           .db = db.raw(),
+           .dc = dc.raw(),
+           .dinitial = dinitial.raw(),
+           .da_log = da_log.raw(),
+           .dd = memory_of(dd),
+           .dbias = memory_of(dbias),
+           .parts_bc = parts_bc.raw(),
+           .parts_a = parts_a.raw(),
+           .parts_d = parts_d.raw()},
+          "selective_scan backward");
+  gradients.add(exec, in.x, dx);
+  gradients.add(exec, in.dt, ddt);
+  if (dz.defined()) gradients.add(exec, in.z, dz);
+  gradients.add(exec, in.b, db);
+  gradients.add(exec, in.c, dc);
+  gradients.add(exec, saved.initial, dinitial);
+}
+
+void check_inputs(const Exec& exec, const SelectiveScanInputs& in, const Tensor& state,
+                  const Sequence& sequence) {
+  check(in.a_log.defined() && in.a_log.rank() == 2 && in.a_log.size(1) >= 1, ErrorCode::kShape,
+        "selective_scan: a_log of shape [E, N] with N >= 1 was expected, {} came.",
+        in.a_log.defined() ? to_string(in.a_log.shape()) : "nothing");
+  const std::int64_t channels = in.a_log.size(0), states = in.a_log.size(1),
+                     tokens = sequence.tokens();
+  check_array(exec, kOp, "a_log", in.a_log, 1, {channels, states});
+  check_array(exec, kOp, "x", in.x, tokens, {channels});
+  check_array(exec, kOp, "dt", in.dt, tokens, {channels});
+  check_array(exec, kOp, "b", in.b, tokens, {states});
+  check_array(exec, kOp, "c", in.c, tokens, {states});
+  check_array(exec, kOp, "state", state, sequence.rows(), {channels, states});
+  if (in.dt_bias.defined()) check_array(exec, kOp, "dt_bias", in.dt_bias, 1, {channels});
+  if (in.d.defined()) check_array(exec, kOp, "d", in.d, 1, {channels});
+  if (in.z.defined()) check_array(exec, kOp, "z", in.z, tokens, {channels});
+}
+
+}  // namespace
+
+Tensor selective_scan(Exec& exec, const SelectiveScanInputs& in, Tensor& state,
+                      const Sequence& sequence) {
+  check_inputs(exec, in, state, sequence);
+  const std::int64_t channels = in.a_log.size(0), states = in.a_log.size(1);
+  const ScanKernels& kernels = scan_kernels(exec);
+  const Tensor a = exec.empty({states, channels});
+  enqueue(exec, kernels.selective_prepare,
+          {.a_log = in.a_log.raw(), .a = a.raw(), .channels = channels, .states = states}, kOp);
+  const bool keep =
+      tracked(exec, {&in.x, &in.dt, &in.dt_bias, &in.a_log, &in.b, &in.c, &in.d, &in.z, &state});
+  const Tensor initial = state;
+  const Tensor last = exec.tape() ? exec.empty(state.shape()) : state;
+  const Tensor y = exec.empty(in.x.shape());
+  const Tensor work = exec.empty({sequence.rows(), states, channels});
+  const Tensor checkpoints =
+      keep ? exec.empty({sequence.tokens() / kSelectiveChunk + sequence.rows(), states, channels})
+           : Tensor();
+  SelectiveScanArgs args = arguments(in, a, sequence, channels, states);
+  args.initial = initial.raw();
+  args.final_state = last.raw();
+  args.work = work.raw();
+  args.y = y.raw();
+  args.checkpoints = memory_of(checkpoints);
+  enqueue(exec, kernels.selective_scan, args, kOp);
+  state = last;
+  if (keep)
+    exec.tape()->record(
+        {y, last},
+        [saved = Saved{in, a, initial, last, checkpoints, y, sequence, channels, states}](
+            Exec& ex, Gradients& gradients) { go_back(ex, gradients, saved); });
+  return y;
+}
+
+}  // namespace rill
