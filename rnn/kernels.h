@@ -10,18 +10,22 @@
 
 namespace rill {
 
-/// Lays W_hh [G H, P] out for the step, in the back end's own order.
+/// Lays a weight [G H, K] (W_ih: K = I; W_hh: K = P) out for the step, in the back end's own order.
 struct PackRecurrentArgs {
   const void* weight = nullptr;
   void* packed = nullptr;
-  std::int64_t hidden = 0, gates = 0, output = 0;
+  std::int64_t hidden = 0, gates = 0, width = 0;
 };
 
 /// Runs a cell over every row. h0 may be h and c0 may be c: states are then overwritten in place.
 struct RecurrentArgs {
   SeqArgs sequence;
-  void* gates =
-      nullptr;  // [tokens, G H]: W x + b_ih; where `kept`, the gates' values are left there
+  // W_ih x + b_ih comes in `gates` [tokens, G H] (where `kept`, the gates' values are left there),
+  // or is made in the step from x [tokens, I] (then gates and kept are null).
+  void* gates = nullptr;
+  const void* x = nullptr;
+  const void* weight_ih = nullptr;  // packed
+  const void* bias_ih = nullptr;    // [G H], or null
   const void* weight_hh = nullptr;  // packed
   const void* bias_hh = nullptr;    // [G H], or null
   const void* weight_hr = nullptr;  // [P, H] packed for core's linear, or null: no projection
@@ -31,7 +35,7 @@ struct RecurrentArgs {
   void* kept = nullptr;         // [tokens, H] for the backward: LSTM c, GRU U_n h + b_hn; or null
   const void* zeros = nullptr;  // [P], where there are resets
   void* scratch = nullptr;      // [rows, H + P], where projected
-  std::int64_t hidden = 0, output = 0;
+  std::int64_t input = 0, hidden = 0, output = 0;
 };
 
 /// Goes back through RecurrentArgs. dh, dc are both scratch and the gradients of the initial state.

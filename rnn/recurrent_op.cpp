@@ -1,4 +1,4 @@
-// W_ih x + b_ih for all tokens at once, then the recurrence over them, row by row. On a tape the
+// W_ih x + b_ih, then the recurrence, row by row. On a tape the
 // gates' values overwrite W_ih x + b_ih and their gradients overwrite them in turn: (G + 1) H + P
 // numbers a token are kept in all. Backwards only dgates U is a product a step; the gradient of
 // W_hh is one product over all tokens.
@@ -46,18 +46,26 @@ void check_arguments(const Exec& exec, const RecurrentCell& cell, const Tensor& 
 
 void* raw_or_null(const Tensor& tensor) { return tensor.defined() ? tensor.raw() : nullptr; }
 
-Tensor pack_recurrent(Exec& exec, const RecurrentCell& cell, const Tensor& weight,
-                      std::int64_t hidden, std::int64_t output) {
+Tensor pack_recurrent(Exec& exec, const RecurrentCell& cell, const Tensor& weight) {
   const RnnKernels& kernels = rnn_kernels(exec);
-  const Tensor packed = exec.empty({kernels.packed_count(hidden, cell.gates, output)});
+  const std::int64_t hidden = weight.size(0) / cell.gates, width = weight.size(1);
+  const Tensor packed = exec.empty({kernels.packed_count(hidden, cell.gates, width)});
   enqueue(exec, kernels.pack,
           {.weight = weight.raw(),
            .packed = packed.raw(),
            .hidden = hidden,
            .gates = cell.gates,
-           .output = output},
+           .width = width},
           cell.name);
   return packed;
+}
+
+// Narrow inputs are multiplied within the step, and so are those of a Stepper, whose weights are
+// packed once; otherwise one product over all tokens comes first. The sums are the same chains, the
+// bits do not depend on it.
+bool multiplies_input_in_step(const Exec& exec, std::int64_t input) {
+  constexpr std::int64_t kNarrow = 16;
+  return !exec.tape() && (exec.recorder() || input <= kNarrow);
 }
 
 // One call of a cell, as its backward needs it.
@@ -207,12 +215,14 @@ Tensor recurrent(Exec& exec, const RecurrentCell& cell, const Tensor& x,
   check_arguments(exec, cell, x, weights, h, c, sequence);
   const std::int64_t hidden = weights.hh.size(0) / cell.gates, output = weights.hh.size(1);
   Tape* const tape = exec.tape();
-  const Tensor gates = linear(exec, x, weights.ih, weights.bias_ih);
-  const Tensor packed_hh = pack_recurrent(exec, cell, weights.hh, hidden, output);
+  const bool in_step = multiplies_input_in_step(exec, x.size(-1));
+  const bool has_projection = weights.hr.defined();
+  const Tensor gates = in_step ? Tensor() : linear(exec, x, weights.ih, weights.bias_ih);
+  const Tensor packed_ih = in_step ? pack_recurrent(exec, cell, weights.ih) : Tensor();
+  const Tensor packed_hh = pack_recurrent(exec, cell, weights.hh);
   const Tensor packed_hr =
-      weights.hr.defined() ? exec.weights().packed(exec, weights.hr, 0, output, false) : Tensor();
-  const Tensor scratch =
-      weights.hr.defined() ? exec.empty({sequence.rows(), hidden + output}) : Tensor();
+      has_projection ? exec.weights().packed(exec, weights.hr, 0, output, false) : Tensor();
+  const Tensor scratch = has_projection ? exec.empty({sequence.rows(), hidden + output}) : Tensor();
   const Tensor zeros = sequence.args().reset ? exec.zeros({output}) : Tensor();
   const Tensor kept = tape ? exec.empty({sequence.tokens(), hidden}) : Tensor();
   const Tensor y = exec.empty(x.shape().with_last(output));
@@ -223,7 +233,10 @@ Tensor recurrent(Exec& exec, const RecurrentCell& cell, const Tensor& x,
   }
   enqueue(exec, rnn_kernels(exec).*(cell.forward),
           {.sequence = sequence.args(),
-           .gates = gates.raw(),
+           .gates = raw_or_null(gates),
+           .x = in_step ? x.raw() : nullptr,
+           .weight_ih = raw_or_null(packed_ih),
+           .bias_ih = raw_or_null(weights.bias_ih),
            .weight_hh = packed_hh.raw(),
            .bias_hh = raw_or_null(weights.bias_hh),
            .weight_hr = raw_or_null(packed_hr),
@@ -235,6 +248,7 @@ Tensor recurrent(Exec& exec, const RecurrentCell& cell, const Tensor& x,
            .kept = raw_or_null(kept),
            .zeros = raw_or_null(zeros),
            .scratch = raw_or_null(scratch),
+           .input = x.size(-1),
            .hidden = hidden,
            .output = output},
           cell.name);

@@ -31,6 +31,13 @@ double at(const void* array, std::int64_t index) {
   return array ? static_cast<const double*>(array)[index] : 0.0;
 }
 
+// b_ih + W_ih x: made here, or by core's linear before.
+double of_input(const RecurrentArgs& a, const ForwardRow<double>& row, std::int64_t index) {
+  if (!row.x) return row.gates[index];
+  const auto* const w = static_cast<const double*>(a.weight_ih);
+  return dot(at(a.bias_ih, index), w + index * a.input, row.x, a.input);
+}
+
 struct Lstm {
   static constexpr std::int64_t kGates = 4;
   static constexpr bool kPassesH = false;
@@ -43,7 +50,8 @@ struct Lstm {
         double gate[4];
         for (std::int64_t g = 0; g < 4; ++g) {
           const std::int64_t index = g * a.hidden + j;
-          gate[g] = dot(r.gates[index] + at(a.bias_hh, index), u + index * a.output, r.h, a.output);
+          gate[g] = dot(of_input(a, r, index) + at(a.bias_hh, index), u + index * a.output, r.h,
+                        a.output);
           gate[g] = g == 2 ? std::tanh(gate[g]) : sigmoid(gate[g]);
         }
         r.c[j] = gate[1] * r.c[j] + gate[0] * gate[2];
@@ -88,12 +96,12 @@ struct Gru {
         double gate[2];
         for (std::int64_t g = 0; g < 2; ++g) {
           const std::int64_t index = g * a.hidden + j;
-          gate[g] = sigmoid(
-              dot(r.gates[index] + at(a.bias_hh, index), u + index * a.output, r.h, a.output));
+          gate[g] = sigmoid(dot(of_input(a, r, index) + at(a.bias_hh, index), u + index * a.output,
+                                r.h, a.output));
         }
         const std::int64_t index = 2 * a.hidden + j;
         const double q = dot(at(a.bias_hh, index), u + index * a.output, r.h, a.output);
-        const double candidate = std::tanh(r.gates[index] + gate[0] * q);
+        const double candidate = std::tanh(of_input(a, r, index) + gate[0] * q);
         r.out[j] = candidate + gate[1] * (r.h[j] - candidate);
         if (!r.kept) continue;
         r.gates[j] = gate[0];
@@ -125,12 +133,12 @@ struct Gru {
 };
 
 void pack(const PackRecurrentArgs& a, const KernelContext&) {
-  std::copy_n(static_cast<const double*>(a.weight), a.gates * a.hidden * a.output,
+  std::copy_n(static_cast<const double*>(a.weight), a.gates * a.hidden * a.width,
               static_cast<double*>(a.packed));
 }
 
-std::int64_t packed_count(std::int64_t hidden, std::int64_t gates, std::int64_t output) {
-  return hidden * gates * output;
+std::int64_t packed_count(std::int64_t hidden, std::int64_t gates, std::int64_t width) {
+  return hidden * gates * width;
 }
 
 }  // namespace

@@ -14,10 +14,11 @@ namespace rill::recurrence {
 
 inline constexpr std::int64_t kRowTile = 8;
 
-/// One row at one step. `out` is where the cell's H outputs go; `c` (LSTM) is the running cell
-/// state.
+/// One row at one step. x or gates is null; `out` is where the cell's H outputs go; `c` (LSTM) is
+/// the running cell state.
 template <class T>
 struct ForwardRow {
+  const T* x;
   const T* h;
   T* gates;
   T* c;
@@ -121,11 +122,13 @@ class ForwardTile {
         before = static_cast<const T*>(a_.zeros);
         if (cell) std::fill_n(cell, h_size_, T(0));
       }
-      rows_[n] = {.h = before,
-                  .gates = static_cast<T*>(a_.gates) + token * Cell::kGates * h_size_,
-                  .c = cell,
-                  .out = a_.weight_hr ? outputs_ + n * h_size_ : y() + token * p_,
-                  .kept = a_.kept ? static_cast<T*>(a_.kept) + token * h_size_ : nullptr};
+      rows_[n] = {
+          .x = a_.x ? static_cast<const T*>(a_.x) + token * a_.input : nullptr,
+          .h = before,
+          .gates = a_.gates ? static_cast<T*>(a_.gates) + token * Cell::kGates * h_size_ : nullptr,
+          .c = cell,
+          .out = a_.weight_hr ? outputs_ + n * h_size_ : y() + token * p_,
+          .kept = a_.kept ? static_cast<T*>(a_.kept) + token * h_size_ : nullptr};
       tokens_[n++] = token;
     }
     return n;

@@ -15,6 +15,8 @@ const Kind kKinds[] = {
     {"lstm, odd", true, 2, 33, 1, 0, true},
     {"gru", false, 3, 5, 1, 0, true},
     {"gru of 2 layers", false, 4, 18, 2, 0, true},
+    {"lstm, wide input", true, 40, 8, 1, 0, true},
+    {"gru, wide input", false, 40, 17, 2, 0, true},
     {"gru, one unit", false, 1, 1, 1, 0, false},
     {"gru, whole vectors", false, 2, 48, 1, 0, true},
 };
@@ -56,6 +58,13 @@ void check_bits(const Kind& kind, std::int64_t batch, std::int64_t steps) {
   const Tensor y = layer->forward(exec, x, whole);
   CHECK(same_bits(layer->forward(threaded, x, other), y));
   CHECK(same_bits(other, whole));
+  {
+    Tape tape;
+    const TapeScope scope(exec, &tape);
+    State trained = initial;
+    CHECK(same_bits(layer->forward(exec, x, trained), y));
+    CHECK(same_bits(trained, whole));
+  }
   Stepper stepper = layer->prepare_step(exec, batch);
   const Tensor y_t = Tensor::empty({batch, layer->output_size()}, dtype_of<T>());
   for (std::int64_t t = 0; t < steps; ++t) {
