@@ -8,6 +8,7 @@
 
 #include <rill/core/kernel.h>
 #include <rill/core/sequence.h>
+#include <rill/scan/matrix_kernels.h>
 
 namespace rill {
 
@@ -117,6 +118,17 @@ struct ScanKernels {
   Kernel<SelectivePrepareArgs> selective_prepare = nullptr;
   Kernel<SelectiveScanArgs> selective_scan = nullptr;
   Kernel<SelectiveScanBackwardArgs> selective_scan_backward = nullptr;
+  Kernel<LinearAttentionArgs> linear_attention = nullptr;
+  Kernel<LinearAttentionBackwardArgs> linear_attention_backward = nullptr;
+  Kernel<DeltaRuleArgs> delta_rule = nullptr;
+  Kernel<DeltaRuleBackwardArgs> delta_rule_backward = nullptr;
+  Kernel<MlstmGatesArgs> mlstm_gates = nullptr;
+  Kernel<MlstmGatesBackwardArgs> mlstm_gates_backward = nullptr;
+  Kernel<RotaryArgs> rotary = nullptr;
+  Kernel<AdvanceArgs> advance = nullptr;
+  Kernel<BlockLinearArgs> block_linear = nullptr;
+  Kernel<BlockLinearWeightArgs> block_linear_weight = nullptr;
+  Kernel<BlockPackArgs> block_pack = nullptr;
 };
 
 /// The table for an Exec's device and dtype.

@@ -10,5 +10,10 @@ void fill_affine_scan(ScanKernels& f32, ScanKernels& f64);
 void fill_causal_conv(ScanKernels& f32, ScanKernels& f64);
 void fill_selective_scan(ScanKernels& f32, ScanKernels& f64);
 void fill_selective_scan_backward(ScanKernels& f32);
+void fill_linear_attention(ScanKernels& f32, ScanKernels& f64);
+void fill_delta_rule(ScanKernels& f32, ScanKernels& f64);
+void fill_mlstm(ScanKernels& f32, ScanKernels& f64);
+void fill_rotary(ScanKernels& f32, ScanKernels& f64);
+void fill_block_linear(ScanKernels& f32, ScanKernels& f64);
 
 }  // namespace rill

@@ -15,6 +15,11 @@ const Tables& tables() {
     fill_causal_conv(t.f32, t.f64);
     fill_selective_scan(t.f32, t.f64);
     fill_selective_scan_backward(t.f32);
+    fill_linear_attention(t.f32, t.f64);
+    fill_delta_rule(t.f32, t.f64);
+    fill_mlstm(t.f32, t.f64);
+    fill_rotary(t.f32, t.f64);
+    fill_block_linear(t.f32, t.f64);
     return t;
   }();
   return all;
