@@ -5,3 +5,5 @@
 #include <rill/hippo/hippo.h>
 #include <rill/io/io.h>
 #include <rill/rnn/rnn.h>
+#include <rill/scan/scan.h>
+#include <rill/ssm/ssm.h>

@@ -7,5 +7,6 @@
 #include <rill/rnn/gru_op.h>
 #include <rill/rnn/lstm.h>
 #include <rill/rnn/lstm_op.h>
+#include <rill/rnn/mingru.h>
 #include <rill/rnn/mlstm.h>
 #include <rill/rnn/retnet.h>

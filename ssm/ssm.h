@@ -1,0 +1,4 @@
+// State-space layers.
+#pragma once
+
+#include <rill/ssm/mamba.h>
