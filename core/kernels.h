@@ -2,6 +2,7 @@
 // such kernel. Arguments are pointers and 8-byte scalars only (see kernel.h); letters as in ops.h.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include <rill/core/kernel.h>
@@ -40,6 +41,11 @@ struct LinearArgs {
   std::int64_t accumulate = 0;
   std::int64_t weight_dtype = 0;
 };
+
+/// Tokens of x [tokens, K] that a weight gradient packs at a time: the packed piece stays in a core's second cache.
+constexpr std::int64_t gradient_piece(std::int64_t k) {
+  return std::clamp<std::int64_t>((std::int64_t{1} << 17) / std::max<std::int64_t>(k, 1) / 256 * 256, 256, 8192);
+}
 
 /// y[t, :] = table[token[t], :]; a token out of [0, vocabulary) is clamped (ops check it where they may).
 struct EmbeddingArgs {

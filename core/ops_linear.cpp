@@ -48,14 +48,12 @@ char* row_of(const Tensor& tensor, std::int64_t row, std::int64_t width) {
          static_cast<std::size_t>(row * width) * size_of(tensor.dtype());
 }
 
-// dW[rows] += dy^T x. x is packed in pieces of bounded size; the chain over tokens goes on from
-// piece to piece.
+// dW[rows] += dy^T x. x is packed in pieces; the chain over tokens goes on from piece to piece.
 void add_weight_gradient(Exec& exec, const Tensor& x, const Tensor& dy, const Tensor& dweight,
                          RowRange rows) {
   const std::int64_t k = x.size(-1), tokens = tokens_of(x.shape());
   const CoreKernels& core = core_kernels(exec);
-  const std::int64_t piece =
-      std::clamp<std::int64_t>((std::int64_t{1} << 22) / std::max<std::int64_t>(k, 1), 256, 16384);
+  const std::int64_t piece = gradient_piece(k);
   const Tensor packed =
       exec.empty({core.packed_bytes(k, std::min(piece, tokens), x.dtype())}, DType::kUInt8);
   for (std::int64_t first = 0; first < tokens; first += piece) {

@@ -22,25 +22,41 @@ To convert(From value) {
     return static_cast<To>(static_cast<float>(value));
 }
 
-// Steps [k0, k1) of panel `p`.
+// Steps [k0, k1) of panels [p0, p1), W k-major: rows of W are read once, in the order of memory.
 template <class To, class From>
-void pack_panel(const PackArgs& args, std::int64_t p, std::int64_t k0, std::int64_t k1) {
-  const From* w = static_cast<const From*>(args.w);
-  To* out = static_cast<To*>(args.packed) + p * args.k * kP;
-  const std::int64_t first = p * kP;
-  const std::int64_t columns = std::min(kP, args.n - first);
-  const std::int64_t column_stride = args.transposed ? 1 : args.stride;
-  const std::int64_t k_stride = args.transposed ? args.stride : 1;
-  w += first * column_stride;
-  if (columns == kP && args.transposed) {
-    for (std::int64_t k = k0; k < k1; ++k)
-      for (std::int64_t j = 0; j < kP; ++j) out[k * kP + j] = convert<To>(w[k * k_stride + j]);
-    return;
-  }
+void pack_k_major(const PackArgs& args, std::int64_t p0, std::int64_t p1, std::int64_t k0,
+                  std::int64_t k1) {
   for (std::int64_t k = k0; k < k1; ++k) {
+    const From* w = static_cast<const From*>(args.w) + k * args.stride;
+    To* out = static_cast<To*>(args.packed) + k * kP;
+    for (std::int64_t p = p0; p < p1; ++p) {
+      const std::int64_t columns = std::min(kP, args.n - p * kP);
+      const From* from = w + p * kP;
+      To* to = out + p * args.k * kP;
+      if (columns == kP) {
+        for (std::int64_t j = 0; j < kP; ++j) to[j] = convert<To>(from[j]);
+        continue;
+      }
+      for (std::int64_t j = 0; j < columns; ++j) to[j] = convert<To>(from[j]);
+      for (std::int64_t j = columns; j < kP; ++j) to[j] = To{};
+    }
+  }
+}
+
+// The same, W row by row: squares of a panel's columns by as many steps, so that both sides are
+// read and written in whole lines.
+template <class To, class From>
+void pack_rows(const PackArgs& args, std::int64_t p, std::int64_t k0, std::int64_t k1) {
+  const From* w = static_cast<const From*>(args.w) + p * kP * args.stride;
+  To* out = static_cast<To*>(args.packed) + p * args.k * kP;
+  const std::int64_t columns = std::min(kP, args.n - p * kP);
+  for (std::int64_t square = k0; square < k1; square += kP) {
+    const std::int64_t end = std::min(k1, square + kP);
     for (std::int64_t j = 0; j < columns; ++j)
-      out[k * kP + j] = convert<To>(w[j * column_stride + k * k_stride]);
-    for (std::int64_t j = columns; j < kP; ++j) out[k * kP + j] = To{};
+      for (std::int64_t k = square; k < end; ++k)
+        out[k * kP + j] = convert<To>(w[j * args.stride + k]);
+    for (std::int64_t k = square; k < end; ++k)
+      for (std::int64_t j = columns; j < kP; ++j) out[k * kP + j] = To{};
   }
 }
 
@@ -54,8 +70,9 @@ void pack_as(const PackArgs& args, const KernelContext& context) {
   const auto task = [&](std::int64_t i) {
     const std::int64_t p0 = i / blocks * kGroup, k0 = i % blocks * kBlock;
     const std::int64_t k1 = std::min(args.k, k0 + kBlock);
-    for (std::int64_t p = p0; p < std::min(panels, p0 + kGroup); ++p)
-      pack_panel<To, From>(args, p, k0, k1);
+    const std::int64_t p1 = std::min(panels, p0 + kGroup);
+    if (args.transposed) return pack_k_major<To, From>(args, p0, p1, k0, k1);
+    for (std::int64_t p = p0; p < p1; ++p) pack_rows<To, From>(args, p, k0, k1);
   };
   if (args.n * args.k < 65536) return KernelContext{}.parallel_for(groups * blocks, task);
   context.parallel_for(groups * blocks, task);

@@ -21,10 +21,16 @@ namespace rill::HWY_NAMESPACE {
 namespace {
 
 constexpr std::int64_t kInPlaceRows = 4;
-constexpr std::int64_t kBlockM = 96;  // rows of x copied at once
+constexpr std::int64_t kBlockM = 96;   // rows of x copied at once
+constexpr std::int64_t kBlockN = 512;  // columns between two copies of x
 
-// Vectors of columns a tile of R rows takes: about eight chains hide the latency of MulAdd.
-constexpr int wide(int rows) { return rows == 1 ? 8 : rows <= (kMaxRows == 12 ? 4 : 2) ? 4 : 2; }
+// Vectors of columns a tile of R rows takes where rows are few: eight chains hide the latency of
+// MulAdd, and more than four panels at a time are more streams from memory than prefetching
+// follows.
+constexpr int wide(int rows) {
+  constexpr bool kManyRegisters = kMaxRows == 12;
+  return rows == 1 && !kManyRegisters ? 8 : rows <= 3 || kManyRegisters ? 4 : 2;
+}
 
 // A rectangle of y: rows [m0, m1), columns [n0, n1); n0 is a multiple of a panel.
 struct Range {
@@ -119,27 +125,31 @@ std::int64_t copy_rows(const LinearArgs& args, const Range& range, std::int64_t 
 }
 
 // The same for x whose k is not contiguous: [k][rows of the tile], rows rounded up to a group with
-// zeros.
+// zeros. k is the outer loop, so that lines of x are read in the order of memory.
 std::int64_t copy_interleaved(const LinearArgs& args, const Range& range, std::int64_t k0,
                               std::int64_t steps, float* buffer, TileRows* tiles) {
   const float* x = static_cast<const float*>(args.x) + range.m0 * args.x_row + k0 * args.x_col;
-  const std::int64_t rows = range.m1 - range.m0;
-  std::int64_t count = 0;
-  for (std::int64_t first = 0; first < rows; first += kMaxRows, ++count) {
-    const std::int64_t tile_rows = std::min<std::int64_t>(kMaxRows, rows - first);
-    const std::int64_t stride = (tile_rows + kRowGroup - 1) / kRowGroup * kRowGroup;
-    tiles[count] = {first, tile_rows, buffer};
-    for (std::int64_t k = 0; k < steps; ++k, buffer += stride) {
-      const float* column = x + k * args.x_col + first * args.x_row;
-      if (args.x_row == 1 && tile_rows == kMaxRows) {
-        std::memcpy(buffer, column, kMaxRows * sizeof(float));
-        continue;
-      }
-      for (std::int64_t r = 0; r < tile_rows; ++r) buffer[r] = column[r * args.x_row];
-      for (std::int64_t r = tile_rows; r < stride; ++r) buffer[r] = 0.0f;
+  const std::int64_t rows = range.m1 - range.m0, full = rows / kMaxRows;
+  const std::int64_t rest = rows % kMaxRows;
+  const std::int64_t rest_stride = (rest + kRowGroup - 1) / kRowGroup * kRowGroup;
+  for (std::int64_t t = 0; t < full; ++t)
+    tiles[t] = {t * kMaxRows, kMaxRows, buffer + t * kMaxRows * steps};
+  float* const rest_buffer = buffer + full * kMaxRows * steps;
+  tiles[full] = {full * kMaxRows, rest, rest_buffer};
+  for (std::int64_t k = 0; k < steps; ++k) {
+    const float* column = x + k * args.x_col;
+    for (std::int64_t t = 0; t < full; ++t, column += kMaxRows * args.x_row) {
+      float* out = buffer + (t * steps + k) * kMaxRows;
+      if (args.x_row == 1)
+        std::memcpy(out, column, kMaxRows * sizeof(float));
+      else
+        for (std::int64_t r = 0; r < kMaxRows; ++r) out[r] = column[r * args.x_row];
     }
+    float* out = rest_buffer + k * rest_stride;
+    for (std::int64_t r = 0; r < rest; ++r) out[r] = column[r * args.x_row];
+    for (std::int64_t r = rest; r < rest_stride; ++r) out[r] = 0.0f;
   }
-  return count;
+  return full + (rest > 0 ? 1 : 0);
 }
 
 // Weights of kStripe columns and `steps` steps as floats, so that many rows convert them once.
@@ -195,21 +205,26 @@ void multiply_block(const LinearArgs& args, const Range& range, std::int64_t k0,
 template <class W>
 HWY_NOINLINE void many_rows(const LinearArgs& args, const Range& whole) {
   HWY_ALIGN float buffer[kBlockM * kRowK];
-  TileRows tiles[kBlockM];
-  for (std::int64_t m = whole.m0; m < whole.m1; m += kBlockM) {
-    const Range range{m, std::min(whole.m1, m + kBlockM), whole.n0, whole.n1};
-    std::int64_t k0 = 0;
-    do {  // once for k = 0 as well: y is still to be written
-      const std::int64_t steps = std::min(kBlockK, args.k - k0);
-      if (args.x_col == 1) {
-        const std::int64_t count = copy_rows(args, range, k0, steps, buffer, tiles);
-        multiply_block<Rows::kCopied, W>(args, range, k0, steps, tiles, count);
-      } else {
-        const std::int64_t count = copy_interleaved(args, range, k0, steps, buffer, tiles);
-        multiply_block<Rows::kInterleaved, W>(args, range, k0, steps, tiles, count);
-      }
-      k0 += kBlockK;
-    } while (k0 < args.k);
+  TileRows tiles[kBlockM / kMaxRows + 1];
+  // A block of y, kBlockM x kBlockN, stays in the second cache while k passes.
+  const auto block = [&](const Range& range, std::int64_t k0) HWY_ATTR {
+    const std::int64_t steps = std::min(kBlockK, args.k - k0);
+    if (args.x_col == 1) {
+      const std::int64_t count = copy_rows(args, range, k0, steps, buffer, tiles);
+      multiply_block<Rows::kCopied, W>(args, range, k0, steps, tiles, count);
+    } else {
+      const std::int64_t count = copy_interleaved(args, range, k0, steps, buffer, tiles);
+      multiply_block<Rows::kInterleaved, W>(args, range, k0, steps, tiles, count);
+    }
+  };
+  for (std::int64_t n = whole.n0; n < whole.n1; n += kBlockN) {
+    for (std::int64_t m = whole.m0; m < whole.m1; m += kBlockM) {
+      std::int64_t k0 = 0;
+      do {  // once for k = 0 as well: y is still to be written
+        block({m, std::min(whole.m1, m + kBlockM), n, std::min(whole.n1, n + kBlockN)}, k0);
+        k0 += kBlockK;
+      } while (k0 < args.k);
+    }
   }
 }
 
@@ -219,8 +234,7 @@ void linear_range(const LinearArgs& args, const Range& range) {
   many_rows<W>(args, range);
 }
 
-// Cuts y into rectangles by sizes alone: at least 2^18 products each, where that leaves enough of
-// them.
+// Cuts y into rectangles by sizes alone: 2^20 products (some ten microseconds) are worth a task.
 template <class W>
 void linear_any(const LinearArgs& args, const KernelContext& context) {
   const std::int64_t products = args.m * args.n * args.k;
@@ -230,8 +244,8 @@ void linear_any(const LinearArgs& args, const KernelContext& context) {
     return (size + block - 1) / block;
   };
   std::int64_t rows = std::min(args.m, kBlockM), columns = std::min<std::int64_t>(args.n, 512);
-  while (tasks_of(args.m, rows) * tasks_of(args.n, columns) < 64 &&
-         rows * columns * args.k > (1 << 18)) {
+  while (tasks_of(args.m, rows) * tasks_of(args.n, columns) < 32 &&
+         rows * columns * args.k > (1 << 20)) {
     if (columns > 128 || (columns > 32 && rows <= 2 * kMaxRows))
       columns = (columns / 2 + 31) / 32 * 32;
     else if (rows > kMaxRows)

@@ -27,7 +27,7 @@ using LinearTag = hn::ScalableTag<float>;
 using LinearVec = hn::Vec<LinearTag>;
 inline constexpr std::int64_t kLanes = HWY_LANES(float) < 16 ? HWY_LANES(float) : 16;
 inline constexpr std::int64_t kStep = kLinearPanel;  // floats from one k to the next in a panel
-inline constexpr std::int64_t kBlockK = 256;         // steps of k a block
+inline constexpr std::int64_t kBlockK = 384;         // steps of k a block
 inline constexpr std::int64_t kRowK =
     kBlockK + 16;  // row stride of a copied block of x: not a power of two
 // Rows a tile: 12 x 2 sums fill 32 registers, 6 x 2 fill 16, each with two weights and one x.
