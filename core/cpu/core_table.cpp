@@ -40,6 +40,11 @@ const CoreKernels& cpu_core_kernels_f64() {
 const CoreKernels& cpu_core_kernels_plain_f32() {
   static const CoreKernels table = [] {
     CoreKernels kernels;
+    kernels.pack = pack_plain_f32;
+    kernels.packed_bytes = packed_bytes_plain_f32;
+    kernels.linear = linear_plain_f32;
+    kernels.embedding = embedding_f32;
+    kernels.embedding_backward = embedding_backward_f32;
     cpu::add_movement<float>(kernels);
     cpu::add_plain<float>(kernels);
     return kernels;

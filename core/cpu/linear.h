@@ -18,6 +18,10 @@ std::int64_t packed_bytes_f32(std::int64_t n, std::int64_t k, DType weight);
 std::int64_t packed_bytes_f64(std::int64_t n, std::int64_t k, DType weight);
 void linear_f32(const LinearArgs& args, const KernelContext& context);
 void linear_f64(const LinearArgs& args, const KernelContext& context);
+// A plain loop in float, each product rounded before it is added; panels are float whatever W is.
+void pack_plain_f32(const PackArgs& args, const KernelContext& context);
+std::int64_t packed_bytes_plain_f32(std::int64_t n, std::int64_t k, DType weight);
+void linear_plain_f32(const LinearArgs& args, const KernelContext& context);
 
 void embedding_f32(const EmbeddingArgs& args, const KernelContext& context);
 void embedding_f64(const EmbeddingArgs& args, const KernelContext& context);

@@ -1,6 +1,6 @@
-// Packing of weights for both dtypes, and the double product y[m, n] = sum_k x[m, k] W[n, k] +
-// b[n], k in order for every element: the oracle of the float kernels (linear_simd.cpp). Layouts:
-// linear.h.
+// Packing of weights for all products, and the plain product y[m, n] = sum_k x[m, k] W[n, k] +
+// b[n], k in order for every element: in double the oracle of the float kernels (linear_simd.cpp),
+// in float the measure of their errors. Layouts: linear.h.
 #include <rill/core/cpu/linear.h>
 #include <rill/core/half.h>
 
@@ -78,22 +78,77 @@ void pack_as(const PackArgs& args, const KernelContext& context) {
   context.parallel_for(groups * blocks, task);
 }
 
-// A row by one panel: eight pairs of sums stay in registers.
-using Pair = double __attribute__((vector_size(16)));
+// A row by one panel: the sums stay in registers, as pairs of doubles or fours of floats.
+template <class T>
+struct Group {
+  typedef T Type __attribute__((vector_size(16)));
+  static constexpr int kSize = 16 / sizeof(T);
+};
 
-template <int... I>
-inline __attribute__((always_inline)) void row_by_panel(const double* x, std::int64_t x_col,
-                                                        const double* b, std::int64_t k,
-                                                        double* sums,
+template <class T, int... I>
+inline __attribute__((always_inline)) void row_by_panel(const T* x, std::int64_t x_col, const T* b,
+                                                        std::int64_t k, T* sums,
                                                         std::integer_sequence<int, I...>) {
-  std::array<Pair, sizeof...(I)> s = {Pair{sums[2 * I], sums[2 * I + 1]}...};
+  using V = typename Group<T>::Type;
+  const auto load = [](const T* p) {
+    V v;
+    __builtin_memcpy(&v, p, sizeof(v));
+    return v;
+  };
+  constexpr int kSize = Group<T>::kSize;
+  std::array<V, sizeof...(I)> s = {load(sums + kSize * I)...};
   for (std::int64_t i = 0; i < k; ++i) {
-    const double a = x[i * x_col];
-    const Pair aa = {a, a};
-    const double* row = b + i * kP;
-    ((s[I] += aa * Pair{row[2 * I], row[2 * I + 1]}), ...);
+    const V a = x[i * x_col] - V{};
+    const T* row = b + i * kP;
+    ((s[I] += a * load(row + kSize * I)), ...);
   }
-  ((sums[2 * I] = s[I][0], sums[2 * I + 1] = s[I][1]), ...);
+  (__builtin_memcpy(sums + kSize * I, &s[I], sizeof(V)), ...);
+}
+
+template <class T>
+void linear_plain(const LinearArgs& args, const KernelContext& context) {
+  const T* x = static_cast<const T*>(args.x);
+  const T* packed = static_cast<const T*>(args.packed);
+  const T* bias = static_cast<const T*>(args.bias);
+  T* y = static_cast<T*>(args.y);
+  constexpr std::int64_t kRows = 64;
+  const std::int64_t panels = panels_of(args.n), row_blocks = (args.m + kRows - 1) / kRows;
+  const auto task = [&](std::int64_t i) {
+    const std::int64_t n0 = i % panels * kP, m0 = i / panels * kRows;
+    const std::int64_t columns = std::min(kP, args.n - n0);
+    for (std::int64_t m = m0; m < std::min(args.m, m0 + kRows); ++m) {
+      T sums[kP] = {};
+      T* row = y + m * args.y_row + n0;
+      if (args.accumulate) std::copy_n(row, columns, sums);
+      if (bias)
+        for (std::int64_t j = 0; j < columns; ++j) sums[j] += bias[n0 + j];
+      row_by_panel(x + m * args.x_row, args.x_col, packed + n0 * args.k, args.k, sums,
+                   std::make_integer_sequence<int, kP / Group<T>::kSize>{});
+      std::copy_n(sums, columns, row);
+    }
+  };
+  if (args.m * args.n * args.k < 65536)
+    return KernelContext{}.parallel_for(row_blocks * panels, task);
+  context.parallel_for(row_blocks * panels, task);
+}
+
+template <class T>
+void pack_plain(const PackArgs& args, const KernelContext& context) {
+  switch (static_cast<DType>(args.dtype)) {
+    case DType::kFloat64:
+      return pack_as<T, double>(args, context);
+    case DType::kBFloat16:
+      return pack_as<T, BFloat16>(args, context);
+    case DType::kFloat16:
+      return pack_as<T, Half>(args, context);
+    default:
+      return pack_as<T, float>(args, context);
+  }
+}
+
+template <class T>
+std::int64_t packed_bytes_plain(std::int64_t n, std::int64_t k, DType) {
+  return panels_of(n) * kP * k * static_cast<std::int64_t>(sizeof(T));
 }
 
 }  // namespace
@@ -106,50 +161,31 @@ void pack_f32(const PackArgs& args, const KernelContext& context) {
 }
 
 void pack_f64(const PackArgs& args, const KernelContext& context) {
-  switch (static_cast<DType>(args.dtype)) {
-    case DType::kFloat32:
-      return pack_as<double, float>(args, context);
-    case DType::kBFloat16:
-      return pack_as<double, BFloat16>(args, context);
-    case DType::kFloat16:
-      return pack_as<double, Half>(args, context);
-    default:
-      return pack_as<double, double>(args, context);
-  }
+  pack_plain<double>(args, context);
 }
 
 std::int64_t packed_bytes_f32(std::int64_t n, std::int64_t k, DType weight) {
   return panels_of(n) * kP * k * static_cast<std::int64_t>(size_of(weight));
 }
 
-std::int64_t packed_bytes_f64(std::int64_t n, std::int64_t k, DType) {
-  return panels_of(n) * kP * k * static_cast<std::int64_t>(sizeof(double));
+std::int64_t packed_bytes_f64(std::int64_t n, std::int64_t k, DType weight) {
+  return packed_bytes_plain<double>(n, k, weight);
 }
 
 void linear_f64(const LinearArgs& args, const KernelContext& context) {
-  const auto* x = static_cast<const double*>(args.x);
-  const auto* packed = static_cast<const double*>(args.packed);
-  const auto* bias = static_cast<const double*>(args.bias);
-  auto* y = static_cast<double*>(args.y);
-  constexpr std::int64_t kRows = 64;
-  const std::int64_t panels = panels_of(args.n), row_blocks = (args.m + kRows - 1) / kRows;
-  const auto task = [&](std::int64_t i) {
-    const std::int64_t n0 = i % panels * kP, m0 = i / panels * kRows;
-    const std::int64_t columns = std::min(kP, args.n - n0);
-    for (std::int64_t m = m0; m < std::min(args.m, m0 + kRows); ++m) {
-      double sums[kP] = {};
-      double* row = y + m * args.y_row + n0;
-      if (args.accumulate) std::copy_n(row, columns, sums);
-      if (bias)
-        for (std::int64_t j = 0; j < columns; ++j) sums[j] += bias[n0 + j];
-      row_by_panel(x + m * args.x_row, args.x_col, packed + n0 * args.k, args.k, sums,
-                   std::make_integer_sequence<int, kP / 2>{});
-      std::copy_n(sums, columns, row);
-    }
-  };
-  if (args.m * args.n * args.k < 65536)
-    return KernelContext{}.parallel_for(row_blocks * panels, task);
-  context.parallel_for(row_blocks * panels, task);
+  linear_plain<double>(args, context);
+}
+
+void pack_plain_f32(const PackArgs& args, const KernelContext& context) {
+  pack_plain<float>(args, context);
+}
+
+std::int64_t packed_bytes_plain_f32(std::int64_t n, std::int64_t k, DType weight) {
+  return packed_bytes_plain<float>(n, k, weight);
+}
+
+void linear_plain_f32(const LinearArgs& args, const KernelContext& context) {
+  linear_plain<float>(args, context);
 }
 
 }  // namespace rill

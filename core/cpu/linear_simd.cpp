@@ -116,7 +116,7 @@ std::int64_t copy_rows(const LinearArgs& args, const Range& range, std::int64_t 
   for (std::int64_t t = 0; t < count; ++t) {
     const std::int64_t tile_rows = base + (t < more ? 1 : 0);
     tiles[t] = {first, tile_rows, buffer + first * kRowK};
-    for (std::int64_t r = first; r < first + tile_rows; ++r)
+    for (std::int64_t r = first; steps > 0 && r < first + tile_rows; ++r)
       std::memcpy(buffer + r * kRowK, x + r * args.x_row,
                   static_cast<std::size_t>(steps) * sizeof(float));
     first += tile_rows;
