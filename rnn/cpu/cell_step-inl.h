@@ -18,6 +18,7 @@
 
 #include <rill/core/simd-inl.h>
 #include <rill/core/simd_math-inl.h>
+#include <rill/rnn/cpu/cell_gates-inl.h>
 #include <rill/rnn/cpu/recurrence-inl.h>
 
 HWY_BEFORE_NAMESPACE();
@@ -189,7 +190,7 @@ HWY_INLINE void StepWith(D d, const RecurrentArgs& a, const ForwardRow<float>* r
 
 template <class Cell>
 HWY_INLINE void Step(const RecurrentArgs& a, const ForwardRow<float>* rows, std::int64_t n) {
-  WithTag(a.hidden, [&](auto d) { StepWith<Cell>(d, a, rows, n); });
+  WithTag(a.hidden, [&](auto d) HWY_ATTR { StepWith<Cell>(d, a, rows, n); });
 }
 
 }  // namespace cell_step

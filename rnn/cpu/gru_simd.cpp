@@ -29,8 +29,8 @@ struct GruCell {
                                 std::int64_t unit, const hn::Vec<D>* sums, const float* n_of_x) {
     using V = hn::Vec<D>;
     const std::int64_t hidden = a.hidden, count = hidden - unit;
-    const V r = Sigmoid(d, sums[0]), z = Sigmoid(d, sums[1]), q = sums[2];
-    const V n = Tanh(d, hn::MulAdd(r, q, hn::Load(d, n_of_x)));
+    const V r = cell_gates::Sigmoid(d, sums[0]), z = cell_gates::Sigmoid(d, sums[1]), q = sums[2];
+    const V n = cell_gates::Tanh(d, hn::MulAdd(r, q, hn::Load(d, n_of_x)));
     const V h = LoadN(d, row.h + unit, count);
     StoreN(d, hn::MulAdd(z, hn::Sub(h, n), n), row.out + unit, count);
     if (!row.kept) return;

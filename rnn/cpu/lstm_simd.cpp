@@ -29,11 +29,11 @@ struct LstmCell {
                                 std::int64_t unit, const hn::Vec<D>* sums, const float*) {
     using V = hn::Vec<D>;
     const std::int64_t hidden = a.hidden, count = hidden - unit;
-    const V i = Sigmoid(d, sums[0]), f = Sigmoid(d, sums[1]), g = Tanh(d, sums[2]),
-            o = Sigmoid(d, sums[3]);
+    const V i = cell_gates::Sigmoid(d, sums[0]), f = cell_gates::Sigmoid(d, sums[1]),
+            g = cell_gates::Tanh(d, sums[2]), o = cell_gates::Sigmoid(d, sums[3]);
     const V c = hn::MulAdd(f, LoadN(d, row.c + unit, count), hn::Mul(i, g));
     StoreN(d, c, row.c + unit, count);
-    StoreN(d, hn::Mul(o, Tanh(d, c)), row.out + unit, count);
+    StoreN(d, hn::Mul(o, cell_gates::Tanh(d, c)), row.out + unit, count);
     if (!row.kept) return;
     StoreN(d, c, row.kept + unit, count);
     StoreN(d, i, row.gates + unit, count);
@@ -63,7 +63,7 @@ struct LstmCell {
     const V i = LoadN(d, row.gates + unit, count), f = LoadN(d, row.gates + hidden + unit, count);
     const V g = LoadN(d, row.gates + 2 * hidden + unit, count),
             o = LoadN(d, row.gates + 3 * hidden + unit, count);
-    const V tanh_c = Tanh(d, LoadN(d, row.kept + unit, count));
+    const V tanh_c = cell_gates::Tanh(d, LoadN(d, row.kept + unit, count));
     const V c_previous = cell_step::LoadOrZero(d, row.c_previous, unit, count);
     const V dh = LoadN(d, row.dout + unit, count);
     const V dc = hn::MulAdd(hn::Mul(dh, o), hn::NegMulAdd(tanh_c, tanh_c, one),
@@ -85,7 +85,7 @@ void Pack(const PackRecurrentArgs& a, const KernelContext& context) {
   const auto* const weight = static_cast<const float*>(a.weight);
   auto* const packed = static_cast<float*>(a.packed);
   std::int64_t lanes = 1;
-  cell_step::WithTag(a.hidden, [&](auto d) { lanes = cell_step::LaneCount(d); });
+  cell_step::WithTag(a.hidden, [&](auto d) HWY_ATTR { lanes = cell_step::LaneCount(d); });
   context.parallel_for((a.hidden + lanes - 1) / lanes, [&](std::int64_t block) {
     float* panel = packed + block * a.width * a.gates * lanes;
     for (std::int64_t k = 0; k < a.width; ++k)
