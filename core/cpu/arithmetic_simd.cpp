@@ -96,35 +96,58 @@ void AddRowsKernel(const AddRowsArgs& args, const KernelContext& context) {
 
 // One strip of at most a vector's channels, all tokens: sums of kSumBlock tokens in registers, then
 // the sum of those.
-template <bool kProduct>
+// W vectors of channels side by side: rows are read in stretches, not in single vectors a row
+// apart.
+template <bool kProduct, int W>
 void ColumnStrip(const ColumnSumArgs& args, std::int64_t channel, std::int64_t n) {
   const D d;
+  const std::int64_t lanes = VectorLanes();
   const float* x = static_cast<const float*>(args.x) + channel;
   const float* z = kProduct ? static_cast<const float*>(args.z) + channel : nullptr;
   float* out = static_cast<float*>(args.out) + channel;
-  V total = hn::Zero(d);
+  V total[W];
+  for (V& sum : total) sum = hn::Zero(d);
   for (std::int64_t block = 0; block < args.tokens; block += cpu::kSumBlock) {
     const std::int64_t end = std::min(args.tokens, block + cpu::kSumBlock);
-    V part = hn::Zero(d);
+    V part[W];
+    for (V& sum : part) sum = hn::Zero(d);
     for (std::int64_t t = block; t < end; ++t) {
-      const V v = LoadN(d, x + t * args.x_row, n);
-      part = kProduct ? hn::MulAdd(v, LoadN(d, z + t * args.x_row, n), part) : hn::Add(part, v);
+#pragma GCC unroll 8
+      for (int w = 0; w < W; ++w) {
+        const std::int64_t at = t * args.x_row + w * lanes;
+        const V v = LoadN(d, x + at, n - w * lanes);
+        part[w] = kProduct ? hn::MulAdd(v, LoadN(d, z + at, n - w * lanes), part[w])
+                           : hn::Add(part[w], v);
+      }
     }
-    total = hn::Add(total, part);
+    for (int w = 0; w < W; ++w) total[w] = hn::Add(total[w], part[w]);
   }
-  StoreN(d, args.accumulate ? hn::Add(LoadN(d, out, n), total) : total, out, n);
+  for (int w = 0; w < W; ++w) {
+    float* const target = out + w * lanes;
+    const std::int64_t count = n - w * lanes;
+    StoreN(d, args.accumulate ? hn::Add(LoadN(d, target, count), total[w]) : total[w], target,
+           count);
+  }
+}
+
+template <bool kProduct>
+void ColumnStrips(const ColumnSumArgs& args, std::int64_t first, std::int64_t last) {
+  constexpr int kStrip = 4;
+  const std::int64_t lanes = VectorLanes();
+  std::int64_t c = first;
+  for (; c + kStrip * lanes <= last; c += kStrip * lanes)
+    ColumnStrip<kProduct, kStrip>(args, c, kStrip * lanes);
+  for (; c < last; c += lanes) ColumnStrip<kProduct, 1>(args, c, last - c);
 }
 
 void ColumnSumKernel(const ColumnSumArgs& args, const KernelContext& context) {
-  const std::int64_t lanes = VectorLanes();
-  cpu::for_tiles(context, args.channels, 2 * lanes, [&](std::int64_t first, std::int64_t last) {
-    for (std::int64_t c = first; c < last; c += lanes) {
-      if (args.z)
-        ColumnStrip<true>(args, c, last - c);
-      else
-        ColumnStrip<false>(args, c, last - c);
-    }
-  });
+  cpu::for_tiles(context, args.channels, 4 * VectorLanes(),
+                 [&](std::int64_t first, std::int64_t last) {
+                   if (args.z)
+                     ColumnStrips<true>(args, first, last);
+                   else
+                     ColumnStrips<false>(args, first, last);
+                 });
 }
 
 }  // namespace
