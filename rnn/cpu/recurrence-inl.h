@@ -12,7 +12,7 @@
 
 namespace rill::recurrence {
 
-inline constexpr std::int64_t kRowTile = 8;
+inline constexpr std::int64_t kRowTile = 16;
 
 /// One row at one step. x or gates is null; `out` is where the cell's H outputs go; `c` (LSTM) is
 /// the running cell state.
@@ -54,11 +54,18 @@ void for_each_gap(const SeqArgs& s, const Gap& gap) {
   if (s.tokens > end) gap(end, s.tokens - end);
 }
 
-template <class T, class Tile>
-void for_each_tile(const SeqArgs& s, const KernelContext& context, const Tile& tile) {
-  context.parallel_for((s.rows + kRowTile - 1) / kRowTile, [&](std::int64_t i) {
-    tile(i * kRowTile, std::min(kRowTile, s.rows - i * kRowTile));
-  });
+/// Calls tile(first row, count) for all rows: as many tiles as threads, where there is work for
+/// them, of at most kRowTile rows. Which rows share a tile changes no bit. `work`: multiply-adds of
+/// one row's step.
+template <class Tile>
+void for_each_tile(const SeqArgs& s, const KernelContext& context, std::int64_t work,
+                   const Tile& tile) {
+  constexpr std::int64_t kWorthForking = 1 << 16;
+  const std::int64_t threads =
+      context.pool && s.max_length * work >= kWorthForking ? context.pool->threads() : 1;
+  const std::int64_t size = std::clamp<std::int64_t>((s.rows + threads - 1) / threads, 1, kRowTile);
+  context.parallel_for((s.rows + size - 1) / size,
+                       [&](std::int64_t i) { tile(i * size, std::min(size, s.rows - i * size)); });
 }
 
 /// out [n, width] = x [n, k] W^T with core's product; on the calling thread.
@@ -159,9 +166,9 @@ void forward(const RecurrentArgs& a, const KernelContext& context) {
   for_each_gap(a.sequence, [&](std::int64_t first, std::int64_t count) {
     std::fill_n(static_cast<T*>(a.y) + first * a.output, count * a.output, T(0));
   });
-  for_each_tile<T>(a.sequence, context, [&](std::int64_t first, std::int64_t count) {
-    ForwardTile<T, Cell>(a, first, count).run();
-  });
+  for_each_tile(
+      a.sequence, context, Cell::kGates * a.hidden * a.output,
+      [&](std::int64_t first, std::int64_t count) { ForwardTile<T, Cell>(a, first, count).run(); });
 }
 
 // ---- backward
@@ -283,9 +290,10 @@ void backward(const RecurrentBackwardArgs& a, const KernelContext& context) {
     clear(a.dh_tokens, a.output);
     clear(a.projected, a.hidden);
   });
-  for_each_tile<T>(a.sequence, context, [&](std::int64_t first, std::int64_t count) {
-    BackwardTile<T, Cell>(a, first, count).run();
-  });
+  for_each_tile(a.sequence, context, Cell::kGates * a.hidden * a.output,
+                [&](std::int64_t first, std::int64_t count) {
+                  BackwardTile<T, Cell>(a, first, count).run();
+                });
 }
 
 }  // namespace rill::recurrence

@@ -100,6 +100,9 @@ TEST_CASE("lstm and gru: steps, threads and other rows change no bit") {
       check_bits<double>(kind, batch, 3);
       on_each_target([&] { check_bits<float>(kind, batch, 3); });
     }
+  // Enough work for every thread to get rows.
+  for (const Kind& kind : {kKinds[4], kKinds[7]})
+    on_each_target([&] { check_bits<float>(kind, 19, 70); });
 }
 
 TEST_CASE("lstm and gru: no steps, no rows") {
