@@ -6,6 +6,8 @@ find_package(fmt 9 REQUIRED)
 find_package(nlohmann_json 3.10 REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(HWY REQUIRED IMPORTED_TARGET libhwy)
+# kissfft's C++ form is one header (Debian: libkissfft-dev); nothing is linked.
+find_path(RILL_KISSFFT_INCLUDE kissfft/kissfft.hh REQUIRED)
 if(RILL_BUILD_CLI)
   find_package(CLI11 REQUIRED)
 endif()

@@ -23,6 +23,7 @@ function(rill_library_settings target)
     POSITION_INDEPENDENT_CODE ON VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
   target_compile_definitions(${target} PRIVATE RILL_VERSION="${PROJECT_VERSION}")
   target_include_directories(${target} PRIVATE ${PROJECT_BINARY_DIR}/include)
+  target_include_directories(${target} SYSTEM PRIVATE ${RILL_KISSFFT_INCLUDE})
   target_link_libraries(${target} PRIVATE Threads::Threads $<BUILD_INTERFACE:fmt::fmt-header-only>
     $<BUILD_INTERFACE:Eigen3::Eigen> $<BUILD_INTERFACE:nlohmann_json::nlohmann_json> PkgConfig::HWY ZLIB::ZLIB)
 endfunction()

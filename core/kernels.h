@@ -228,6 +228,21 @@ struct SquaredErrorBackwardArgs {
 };
 constexpr std::int64_t kSumTile = 16384;
 
+/// y[t, c] = sum_l kernel[c, l] x[t - l, c] within each row.
+struct FftConvArgs {
+  SeqArgs sequence;
+  const void* x = nullptr;       // [tokens, channels]
+  const void* kernel = nullptr;  // [channels, kernel_length]
+  void* y = nullptr;
+  std::int64_t channels = 0, kernel_length = 0;
+};
+struct FftConvBackwardArgs {
+  SeqArgs sequence;
+  const void *x = nullptr, *kernel = nullptr, *dy = nullptr;
+  void *dx = nullptr, *dkernel = nullptr;  // overwritten
+  std::int64_t channels = 0, kernel_length = 0;
+};
+
 struct CoreKernels {
   Kernel<PackArgs> pack = nullptr;
   std::int64_t (*packed_bytes)(std::int64_t n, std::int64_t k, DType weight) = nullptr;
@@ -256,6 +271,8 @@ struct CoreKernels {
   Kernel<CrossEntropyBackwardArgs> cross_entropy_backward = nullptr;
   Kernel<SumArgs> sum = nullptr;
   Kernel<SquaredErrorBackwardArgs> squared_error_backward = nullptr;
+  Kernel<FftConvArgs> fft_conv = nullptr;
+  Kernel<FftConvBackwardArgs> fft_conv_backward = nullptr;
 };
 
 /// The table for an Exec's device and dtype.

@@ -66,6 +66,13 @@ void add_in_place(Exec& exec, const Tensor& target, const Tensor& source);
 /// function of (seed, step, op number, row, absolute t, channel).
 Tensor dropout(Exec& exec, const Tensor& x, double p);
 
+// ---- convolution ----------------------------------------------------------------------------------------------------
+
+/// Causal convolution of every channel with a kernel of any length, by FFT: y[t, c] = sum_l kernel[c, l] x[t - l, c]
+/// within each sequence. x [..., C], kernel [C, L]. Transforms are in double; what a NaN touches is the whole sequence.
+/// Allocates: not for steps. Error(kUnsupported) for a sequence with resets.
+Tensor fft_conv(Exec& exec, const Tensor& x, const Tensor& kernel, const Sequence& sequence);
+
 // ---- norms ----------------------------------------------------------------------------------------------------------
 
 /// x / sqrt(mean(x^2) + eps) * w over the last axis. w [C] or undefined. Sums are float32 (float64 in float64).

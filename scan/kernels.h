@@ -9,6 +9,7 @@
 #include <rill/core/kernel.h>
 #include <rill/core/sequence.h>
 #include <rill/scan/matrix_kernels.h>
+#include <rill/scan/diagonal_args.h>
 
 namespace rill {
 
@@ -129,6 +130,16 @@ struct ScanKernels {
   Kernel<BlockLinearArgs> block_linear = nullptr;
   Kernel<BlockLinearWeightArgs> block_linear_weight = nullptr;
   Kernel<BlockPackArgs> block_pack = nullptr;
+  Kernel<DiagonalPackArgs> diagonal_pack = nullptr;
+  Kernel<DiagonalUnpackArgs> diagonal_unpack = nullptr;
+  Kernel<DiagonalSsmArgs> diagonal_ssm = nullptr;
+  Kernel<DiagonalSsmBackwardArgs> diagonal_ssm_backward = nullptr;
+  Kernel<DiagonalDiscretizeArgs> diagonal_discretize = nullptr;
+  Kernel<DiagonalDiscretizeBackwardArgs> diagonal_discretize_backward = nullptr;
+  Kernel<DiagonalKernelArgs> diagonal_kernel = nullptr;
+  Kernel<DiagonalKernelBackwardArgs> diagonal_kernel_backward = nullptr;
+  Kernel<DiagonalResponseArgs> diagonal_response = nullptr;
+  Kernel<DiagonalResponseBackwardArgs> diagonal_response_backward = nullptr;
 };
 
 /// The table for an Exec's device and dtype.

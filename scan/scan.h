@@ -6,6 +6,7 @@
 #include <rill/scan/block_linear.h>
 #include <rill/scan/causal_conv.h>
 #include <rill/scan/delta_rule.h>
+#include <rill/scan/diagonal_ssm.h>
 #include <rill/scan/linear_attention.h>
 #include <rill/scan/mlstm_scan.h>
 #include <rill/scan/operators.h>

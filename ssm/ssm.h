@@ -2,3 +2,4 @@
 #pragma once
 
 #include <rill/ssm/mamba.h>
+#include <rill/ssm/s4d.h>

@@ -1,5 +1,6 @@
 // The CPU's tables of core kernels, one per dtype.
 #include <rill/core/cpu/core_cpu.h>
+#include <rill/core/cpu/fft_conv.h>
 #include <rill/core/cpu/linear.h>
 
 namespace rill {
@@ -12,6 +13,8 @@ const CoreKernels& cpu_core_kernels_f32() {
     kernels.linear = linear_f32;
     kernels.embedding = embedding_f32;
     kernels.embedding_backward = embedding_backward_f32;
+    kernels.fft_conv = fft_conv_f32;
+    kernels.fft_conv_backward = fft_conv_backward_f32;
     cpu::add_movement<float>(kernels);
     cpu::add_activations(kernels);
     cpu::add_arithmetic(kernels);
@@ -30,6 +33,8 @@ const CoreKernels& cpu_core_kernels_f64() {
     kernels.linear = linear_f64;
     kernels.embedding = embedding_f64;
     kernels.embedding_backward = embedding_backward_f64;
+    kernels.fft_conv = fft_conv_f64;
+    kernels.fft_conv_backward = fft_conv_backward_f64;
     cpu::add_movement<double>(kernels);
     cpu::add_plain<double>(kernels);
     return kernels;

@@ -15,5 +15,9 @@ void fill_delta_rule(ScanKernels& f32, ScanKernels& f64);
 void fill_mlstm(ScanKernels& f32, ScanKernels& f64);
 void fill_rotary(ScanKernels& f32, ScanKernels& f64);
 void fill_block_linear(ScanKernels& f32, ScanKernels& f64);
+void fill_diagonal_ssm(ScanKernels& f32, ScanKernels& f64);
+void fill_diagonal_pack(ScanKernels& f32, ScanKernels& f64);
+void fill_diagonal_discretize(ScanKernels& f32, ScanKernels& f64);
+void fill_diagonal_response(ScanKernels& f32, ScanKernels& f64);
 
 }  // namespace rill

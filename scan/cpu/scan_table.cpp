@@ -20,6 +20,10 @@ const Tables& tables() {
     fill_mlstm(t.f32, t.f64);
     fill_rotary(t.f32, t.f64);
     fill_block_linear(t.f32, t.f64);
+    fill_diagonal_ssm(t.f32, t.f64);
+    fill_diagonal_pack(t.f32, t.f64);
+    fill_diagonal_discretize(t.f32, t.f64);
+    fill_diagonal_response(t.f32, t.f64);
     return t;
   }();
   return all;

@@ -1,0 +1,173 @@
+// Causal convolution by FFT: y = irfft(rfft(x, 2M) rfft(k, 2M))[:L] for every channel of every row,
+// and its adjoint
+//     dx = irfft(conj(K) dY)[:L],   dk = sum over rows irfft(conj(X) dY)[:L_k],
+// transforms with kissfft in double for both dtypes: float twiddles would cost three digits of the
+// result. 2M is at least L + min(L_k, L) - 1, so that nothing wraps around into what is kept.
+#include <rill/core/cpu/fft_conv.h>
+
+#include <kissfft/kissfft.hh>
+
+#include <algorithm>
+#include <cmath>
+#include <complex>
+#include <cstddef>
+#include <numbers>
+#include <vector>
+
+namespace rill {
+namespace {
+
+using Complex = std::complex<double>;
+// Of a real signal of 2M: M bins, the real ones 0 and M in the two halves of bin 0.
+using Spectrum = std::vector<Complex>;
+
+// The smallest 2^a, 3 2^a or 5 2^a that is at least n.
+std::size_t good_size(std::size_t n) {
+  std::size_t best = 2;
+  while (best < n) best *= 2;
+  for (const std::size_t odd : {std::size_t{3}, std::size_t{5}}) {
+    std::size_t size = odd;
+    while (size < n) size *= 2;
+    best = std::min(best, size);
+  }
+  return best;
+}
+
+// Transforms of real signals of 2M samples.
+class RealTransform {
+ public:
+  explicit RealTransform(std::size_t samples)
+      : bins_(good_size((samples + 1) / 2)),
+        forward_(bins_, false),
+        inverse_(bins_, true),
+        turn_(bins_) {
+    for (std::size_t k = 0; k < bins_; ++k)
+      turn_[k] =
+          std::polar(1.0, std::numbers::pi * static_cast<double>(k) / static_cast<double>(bins_));
+  }
+  std::size_t bins() const { return bins_; }
+  std::size_t samples() const { return 2 * bins_; }
+
+  void forward(const std::vector<double>& signal, Spectrum& spectrum) const {
+    forward_.transform_real(signal.data(), spectrum.data());
+  }
+
+  // Even and odd samples are the real and imaginary part of one complex transform of M bins.
+  void inverse(const Spectrum& spectrum, Spectrum& scratch, std::vector<double>& signal) const {
+    const double scale = 0.5 / static_cast<double>(bins_);
+    const double first = spectrum[0].real(), last = spectrum[0].imag();
+    scratch[0] = scale * Complex(first + last, first - last);
+    for (std::size_t k = 1; k < bins_; ++k) {
+      const Complex a = spectrum[k], b = std::conj(spectrum[bins_ - k]);
+      const Complex odd = (a - b) * turn_[k];
+      scratch[k] = scale * (a + b + Complex(-odd.imag(), odd.real()));
+    }
+    inverse_.transform(scratch.data(), reinterpret_cast<Complex*>(signal.data()));
+  }
+
+ private:
+  std::size_t bins_;
+  kissfft<double> forward_, inverse_;
+  Spectrum turn_;
+};
+
+// product (+)= a b, or conj(a) b.
+void multiply(const Spectrum& a, const Spectrum& b, bool conjugate, bool add, Spectrum& product) {
+  const Complex zero(a[0].real() * b[0].real(), a[0].imag() * b[0].imag());
+  product[0] = add ? product[0] + zero : zero;
+  for (std::size_t k = 1; k < a.size(); ++k) {
+    const Complex p = (conjugate ? std::conj(a[k]) : a[k]) * b[k];
+    product[k] = add ? product[k] + p : p;
+  }
+}
+
+template <class T>
+void load(const T* values, std::int64_t count, std::int64_t stride, std::vector<double>& signal) {
+  for (std::int64_t i = 0; i < count; ++i)
+    signal[static_cast<std::size_t>(i)] = static_cast<double>(values[i * stride]);
+  std::fill(signal.begin() + count, signal.end(), 0.0);
+}
+
+template <class T>
+void store(const std::vector<double>& signal, std::int64_t count, std::int64_t stride, T* values) {
+  for (std::int64_t i = 0; i < count; ++i)
+    values[i * stride] = static_cast<T>(signal[static_cast<std::size_t>(i)]);
+}
+
+std::size_t samples_for(const SeqArgs& sequence, std::int64_t kernel_length) {
+  return static_cast<std::size_t>(std::max<std::int64_t>(
+      sequence.max_length + std::min(kernel_length, sequence.max_length) - 1, 2));
+}
+
+template <class T>
+void fft_conv(const FftConvArgs& args, const KernelContext& context) {
+  const SeqArgs& sequence = args.sequence;
+  const std::int64_t channels = args.channels,
+                     taps = std::min(args.kernel_length, sequence.max_length);
+  T* y = static_cast<T*>(args.y);
+  if (sequence.padded) std::fill(y, y + sequence.tokens * channels, T(0));
+  const RealTransform transform(samples_for(sequence, taps));
+  context.parallel_for(channels, [&](std::int64_t c) {
+    std::vector<double> signal(transform.samples());
+    Spectrum kernel(transform.bins()), x(transform.bins()), scratch(transform.bins());
+    load(static_cast<const T*>(args.kernel) + c * args.kernel_length, taps, 1, signal);
+    transform.forward(signal, kernel);
+    for (std::int64_t row = 0; row < sequence.rows; ++row) {
+      const std::int64_t first = sequence.start[row] * channels + c;
+      load(static_cast<const T*>(args.x) + first, sequence.length[row], channels, signal);
+      transform.forward(signal, x);
+      multiply(kernel, x, false, false, x);
+      transform.inverse(x, scratch, signal);
+      store(signal, sequence.length[row], channels, y + first);
+    }
+  });
+}
+
+template <class T>
+void fft_conv_backward(const FftConvBackwardArgs& args, const KernelContext& context) {
+  const SeqArgs& sequence = args.sequence;
+  const std::int64_t channels = args.channels,
+                     taps = std::min(args.kernel_length, sequence.max_length);
+  T* dx = static_cast<T*>(args.dx);
+  T* dkernel = static_cast<T*>(args.dkernel);
+  if (sequence.padded) std::fill(dx, dx + sequence.tokens * channels, T(0));
+  std::fill(dkernel, dkernel + channels * args.kernel_length, T(0));
+  const RealTransform transform(samples_for(sequence, taps));
+  context.parallel_for(channels, [&](std::int64_t c) {
+    std::vector<double> signal(transform.samples());
+    const std::size_t bins = transform.bins();
+    Spectrum kernel(bins), x(bins), dy(bins), dk(bins), scratch(bins);
+    load(static_cast<const T*>(args.kernel) + c * args.kernel_length, taps, 1, signal);
+    transform.forward(signal, kernel);
+    for (std::int64_t row = 0; row < sequence.rows; ++row) {
+      const std::int64_t first = sequence.start[row] * channels + c, length = sequence.length[row];
+      load(static_cast<const T*>(args.x) + first, length, channels, signal);
+      transform.forward(signal, x);
+      load(static_cast<const T*>(args.dy) + first, length, channels, signal);
+      transform.forward(signal, dy);
+      multiply(x, dy, true, true, dk);
+      multiply(kernel, dy, true, false, x);
+      transform.inverse(x, scratch, signal);
+      store(signal, length, channels, dx + first);
+    }
+    transform.inverse(dk, scratch, signal);
+    store(signal, taps, 1, dkernel + c * args.kernel_length);
+  });
+}
+
+}  // namespace
+
+void fft_conv_f32(const FftConvArgs& args, const KernelContext& context) {
+  fft_conv<float>(args, context);
+}
+void fft_conv_f64(const FftConvArgs& args, const KernelContext& context) {
+  fft_conv<double>(args, context);
+}
+void fft_conv_backward_f32(const FftConvBackwardArgs& args, const KernelContext& context) {
+  fft_conv_backward<float>(args, context);
+}
+void fft_conv_backward_f64(const FftConvBackwardArgs& args, const KernelContext& context) {
+  fft_conv_backward<double>(args, context);
+}
+
+}  // namespace rill

@@ -1,0 +1,69 @@
+// S4D: a linear, time-invariant, diagonal state space for every channel, then GELU and a gated
+// linear unit. Source: Gu, Gupta, Goel, Re, "On the Parameterization and Initialization of Diagonal
+// State Space Models" (2022); parameter names and conventions are those of state-spaces/s4
+// (models/s4/s4.py).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <rill/core/layer.h>
+#include <rill/core/layer_type.h>
+#include <rill/core/ops.h>
+#include <rill/scan/diagonal_ssm.h>
+
+namespace rill {
+
+struct S4dConfig {
+  std::int64_t width = 0;        // H channels
+  std::int64_t state_size = 64;  // N real states a channel: N/2 complex modes; even
+  std::int64_t copies = 1;    // S copies of (A, B), shared by the channels h = s mod S; divides H
+  std::string init = "legs";  // of A and B: hippo::diagonal_init
+  double dt_min = 1e-3, dt_max = 1e-1;  // initial steps are log-uniform between these
+  DiagonalRule rule = DiagonalRule::kZeroOrderHold;
+  double rate = 1.0;  // multiplies dt: 2 for input at half the sampling rate of the training
+  /// Convolution by FFT instead of the recurrence, where a call has more than one step and no
+  /// resets. Same results to rounding; on a CPU the recurrence needs less arithmetic and is the
+  /// default.
+  bool convolution = false;
+  bool activation = true;  // the GELU before the gated linear unit
+};
+
+/// Parameters (N2 = N/2): layer.D [1, H], layer.kernel.inv_dt [H, 1] (log dt), A_real, A_imag [S,
+/// N2] (A = -exp(A_real) - i A_imag), B [1, S, N2, 2], C [1, H, N2, 2], output_linear.0.weight [2H,
+/// H], .bias [2H].
+///     h_t = a h_{t-1} + x_t ;   y_t = glu(W gelu(2 Re(C b h_t) + D x_t) + bias)        (a, b: A, B
+///     discretised)
+/// State: h [H, N2, 2].
+class S4d final : public SequenceLayer {
+ public:
+  /// Error(kConfig) where the sizes contradict each other.
+  S4d(const S4dConfig& config, DType dtype, std::uint64_t seed);
+
+  StateSpec state_spec() const override;
+  std::int64_t input_size() const override { return config_.width; }
+  std::int64_t output_size() const override { return config_.width; }
+  DType dtype() const override { return dtype_; }
+  double flops_per_token() const override;
+  void visit_parameters(const ParameterVisitor& visitor) const override;
+
+  const S4dConfig& config() const noexcept { return config_; }
+  /// What the recurrence runs with: A and B discretised, B folded into w.
+  DiagonalCoefficients coefficients(Exec& exec) const;
+  /// Impulse response of the state space (without D, GELU and what follows) [H, length].
+  Tensor kernel(Exec& exec, std::int64_t length) const;
+
+ private:
+  Tensor compute(Exec& exec, const Tensor& x, std::span<Tensor> state,
+                 const Sequence& sequence) const override;
+
+  S4dConfig config_;
+  DType dtype_;
+  DiagonalParameters kernel_;
+  Tensor d_, weight_, bias_;
+};
+
+/// Registry entry "s4d".
+const LayerType& s4d_layer_type();
+
+}  // namespace rill

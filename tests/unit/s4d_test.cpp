@@ -1,0 +1,255 @@
+// The S4D layer against PyTorch's values, its modes against each other, and against HiPPO's dense
+// systems.
+#include <rill/core/core.h>
+#include <rill/hippo/kernel.h>
+#include <rill/hippo/transition.h>
+#include <rill/ssm/s4d.h>
+#include <rill/tests/support/catch.h>
+#include <rill/tests/support/gradcheck.h>
+
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <vector>
+
+using namespace rill;
+using test::random_tensor;
+
+namespace {
+
+struct Case {
+  std::string rule;
+  double rate = 1.0;
+  std::map<std::string, Tensor> values;
+};
+
+// Reads what tests/golden/s4d/make.py printed.
+std::map<std::string, Case> golden() {
+  std::ifstream file(RILL_SOURCE_DIR "/tests/golden/s4d/s4d.txt");
+  REQUIRE(file.good());
+  std::map<std::string, Case> cases;
+  Case* current = nullptr;
+  for (std::string line; std::getline(file, line);) {
+    std::istringstream words(line);
+    std::string name, word;
+    words >> name;
+    if (name == "case") {
+      words >> word;
+      current = &cases[word];
+      words >> current->rule >> current->rate;
+      continue;
+    }
+    std::vector<std::int64_t> extents;
+    while (words >> word && word != ":") extents.push_back(std::stoll(word));
+    std::vector<double> values;
+    for (double value = 0.0; words >> value;) values.push_back(value);
+    current->values[name] = Tensor::from(values, Shape(extents));
+  }
+  return cases;
+}
+
+S4dConfig config_of(const Case& c) {
+  const Shape& shape = c.values.at("layer.kernel.A_real").shape();
+  return {.width = c.values.at("x").size(2),
+          .state_size = 2 * shape[1],
+          .copies = shape[0],
+          .init = "lin",
+          .rule = c.rule == "zoh" ? DiagonalRule::kZeroOrderHold : DiagonalRule::kBilinear,
+          .rate = c.rate};
+}
+
+double error(const Tensor& a, const Tensor& b) {
+  const std::vector<Tensor> left{a}, right{b};
+  return test::relative_error(left, right);
+}
+
+void load(const SequenceLayer& layer, const std::map<std::string, Tensor>& values) {
+  layer.visit_parameters([&](const std::string& name, const Tensor& value, ParameterGroup) {
+    REQUIRE(values.at(name).shape() == value.shape());
+    value.copy_from(values.at(name));
+  });
+}
+
+State state_from(const SequenceLayer& layer, const Tensor& h) {
+  State state = State::fresh(layer.state_spec(), h.size(0));
+  state.fields()[0].copy_from(h);
+  return state;
+}
+
+Tensor row_of(Exec& exec, const Tensor& x, std::int64_t t) { return narrow_time(exec, x, t, 1); }
+
+}  // namespace
+
+TEST_CASE("S4D gives PyTorch's outputs, states, kernels and gradients") {
+  for (const auto& [name, c] : golden())
+    for (const bool convolution : {false, true}) {
+      INFO("case " << name << ", convolution " << convolution);
+      S4dConfig config = config_of(c);
+      config.convolution = convolution;
+      Exec exec({.dtype = DType::kFloat64, .threads = 2});
+      const S4d layer(config, DType::kFloat64, 1);
+      load(layer, c.values);
+      // 1e-12: the same sums in another order, in double.
+      CHECK(error(layer.kernel(exec, c.values.at("K").size(1)), c.values.at("K")) < 1e-12);
+      State state = state_from(layer, c.values.at("h0"));
+      CHECK(error(layer.forward(exec, c.values.at("x"), state), c.values.at("y")) < 1e-12);
+      CHECK(error(state.at("h"), c.values.at("h")) < 1e-12);
+
+      Tape tape;
+      const Tensor x = c.values.at("x");
+      State on_tape = state_from(layer, c.values.at("h0"));
+      const Tensor h0 = on_tape.fields()[0];
+      tape.watch(x);
+      tape.watch(h0);
+      {
+        const TapeScope scope(exec, &tape);
+        const Tensor y = layer.forward(exec, x, on_tape);
+        backward(exec, tape, {{y, c.values.at("dy")}, {on_tape.at("h"), c.values.at("dh")}});
+      }
+      CHECK(error(tape.gradient(x), c.values.at("d:x")) <
+            1e-11);  // sums of up to a hundred terms, double
+      CHECK(error(tape.gradient(h0), c.values.at("d:h0")) < 1e-11);
+      layer.visit_parameters(
+          [&](const std::string& parameter, const Tensor& value, ParameterGroup) {
+            INFO("parameter " << parameter);
+            CHECK(error(tape.gradient(value), c.values.at("d:" + parameter)) < 1e-11);
+          });
+
+      Exec single({.threads = 2});
+      const S4d narrow_layer(config, DType::kFloat32, 1);
+      load(narrow_layer, c.values);
+      State narrow_state = state_from(narrow_layer, c.values.at("h0"));
+      // 1e-5: parameters and steps in float.
+      CHECK(error(narrow_layer.forward(single, x.to(DType::kFloat32), narrow_state),
+                  c.values.at("y")) < 1e-5);
+    }
+}
+
+TEST_CASE("S4D steps give the bits of its forward, and convolution its values") {
+  const std::string before = cpu_target();
+  for (const std::string& target : available_cpu_targets()) {
+    set_cpu_target(target);
+    INFO("target " << target);
+    for (const std::int64_t width : {1, 5, 32}) {
+      Exec exec({.threads = 2});
+      S4dConfig config{.width = width, .state_size = 64};
+      const S4d layer(config, DType::kFloat32, 3);
+      const Tensor x = random_tensor({2, 70, width}, 5).to(DType::kFloat32);
+      State whole = layer.initial_state(exec, 2), stepped = layer.initial_state(exec, 2);
+      const Tensor y = layer.forward(exec, x, whole);
+      Stepper stepper = layer.prepare_step(exec, 2);
+      const Tensor out = Tensor::empty({2, width}, DType::kFloat32);
+      for (std::int64_t t = 0; t < 70; ++t) {
+        REQUIRE(stepper.step(row_of(exec, x, t).view({2, width}), stepped, out) == StepStatus::kOk);
+        REQUIRE(std::memcmp(out.raw(), row_of(exec, y, t).raw(), out.bytes()) == 0);
+      }
+      CHECK(std::memcmp(whole.at("h").raw(), stepped.at("h").raw(), whole.bytes()) == 0);
+      // What depends on parameters alone was computed ahead: one state space, a GELU, a product, a
+      // gate remain.
+      config.convolution = true;
+      const S4d convolved(config, DType::kFloat32, 3);
+      State other = convolved.initial_state(exec, 2);
+      CHECK(error(convolved.forward(exec, x, other), y) <
+            1e-4);  // float sums over 70 steps, |a| near 1
+      CHECK(error(other.at("h"), whole.at("h")) < 1e-4);
+    }
+  }
+  set_cpu_target(before);
+}
+
+TEST_CASE("S4D's kernel is that of HiPPO's dense system") {
+  // legs: A of the diagonal part, kernels of N/2 modes against the dense normal matrix's by Krylov.
+  Exec exec({.dtype = DType::kFloat64, .threads = 1});
+  const std::int64_t length = 60;
+  const S4d layer({.width = 2, .state_size = 8, .init = "lin"}, DType::kFloat64, 4);
+  const Tensor kernel = layer.kernel(exec, length);
+  std::map<std::string, Tensor> p;
+  layer.visit_parameters(
+      [&](const std::string& name, const Tensor& value, ParameterGroup) { p[name] = value; });
+  for (std::int64_t h = 0; h < 2; ++h) {
+    // Each mode and its conjugate as a real 2 x 2 block: y = 2 Re(C x), x' = A x + B u.
+    hippo::Matrix A(8, 8);
+    hippo::Vector B(8), C(8);
+    for (std::int64_t n = 0; n < 4; ++n) {
+      const double re = -std::exp(p["layer.kernel.A_real"].data<double>()[n]);
+      const double im = -p["layer.kernel.A_imag"].data<double>()[n];
+      A(2 * n, 2 * n) = A(2 * n + 1, 2 * n + 1) = re;
+      A(2 * n, 2 * n + 1) = -im;
+      A(2 * n + 1, 2 * n) = im;
+      for (std::int64_t i = 0; i < 2; ++i) {
+        B[static_cast<std::size_t>(2 * n + i)] = p["layer.kernel.B"].data<double>()[2 * n + i];
+        const double c = p["layer.kernel.C"].data<double>()[(h * 4 + n) * 2 + i];
+        C[static_cast<std::size_t>(2 * n + i)] = (i == 0 ? 2.0 : -2.0) * c;
+      }
+    }
+    const double dt = std::exp(p["layer.kernel.inv_dt"].data<double>()[h]);
+    const hippo::Vector expected =
+        hippo::krylov_kernel(hippo::discretize(A, B, dt, hippo::Discretization::kZoh), C, length);
+    for (std::int64_t l = 0; l < length; ++l)
+      // 1e-11: a matrix exponential and 60 products of it.
+      REQUIRE(kernel.data<double>()[h * length + l] ==
+              Approx(expected[static_cast<std::size_t>(l)]).margin(1e-11));
+  }
+}
+
+TEST_CASE("a rate of 2 reads every other sample") {
+  // A smooth input at half the rate gives about the outputs of the full one.
+  Exec exec({.dtype = DType::kFloat64, .threads = 1});
+  S4dConfig config{.width = 3, .state_size = 4, .init = "real", .dt_min = 1e-3, .dt_max = 1e-3};
+  const S4d fine(config, DType::kFloat64, 6);
+  config.rate = 2.0;
+  const S4d coarse(config, DType::kFloat64, 6);
+  const auto signal = [](std::int64_t length, double step) {
+    const Tensor x = Tensor::empty({1, length, 3}, DType::kFloat64);
+    for (std::int64_t t = 0; t < length; ++t)
+      for (std::int64_t c = 0; c < 3; ++c)
+        x.data<double>()[t * 3 + c] =
+            std::sin(step * static_cast<double>(t) + static_cast<double>(c));
+    return x;
+  };
+  State a = fine.initial_state(exec, 1), b = coarse.initial_state(exec, 1);
+  const Tensor full = fine.forward(exec, signal(2000, 1e-3), a),
+               half = coarse.forward(exec, signal(1000, 2e-3), b);
+  // 1e-2: zero-order hold of a signal that moves by 2e-3 a step.
+  CHECK(error(row_of(exec, half, 999), row_of(exec, full, 1998)) < 1e-2);
+}
+
+TEST_CASE("every option of S4D makes a layer") {
+  const LayerType& type = s4d_layer_type();
+  Exec exec({.threads = 1});
+  for (const OptionSpec& spec : type.options) {
+    for (const std::string& choice : spec.choices) {
+      INFO(spec.name << " = " << choice);
+      Options options(type.options);
+      options.set("copies", std::int64_t{4});
+      options.set(spec.name, choice);
+      const auto layer = type.create(16, options, DType::kFloat32, 1);
+      State state = layer->initial_state(exec, 1);
+      const Tensor y =
+          layer->forward(exec, random_tensor({1, 9, 16}, 1).to(DType::kFloat32), state);
+      for (const float value : y.span<float>()) REQUIRE(std::isfinite(value));
+    }
+  }
+  Options options(type.options);
+  options.set("copies", std::int64_t{3});
+  CHECK_THROWS_AS(type.create(16, options, DType::kFloat32, 1), Error);
+  options.set("copies", std::int64_t{1});
+  options.set("state_size", std::int64_t{7});
+  CHECK_THROWS_AS(type.create(16, options, DType::kFloat32, 1), Error);
+}
+
+TEST_CASE("S4D draws the same values in both dtypes and keeps its groups") {
+  const S4d a({.width = 6}, DType::kFloat32, 9), b({.width = 6}, DType::kFloat64, 9);
+  std::map<std::string, Tensor> wide;
+  b.visit_parameters(
+      [&](const std::string& name, const Tensor& value, ParameterGroup) { wide[name] = value; });
+  int state_space = 0;
+  a.visit_parameters([&](const std::string& name, const Tensor& value, ParameterGroup group) {
+    const Tensor rounded = wide.at(name).to(DType::kFloat32);
+    CHECK(std::memcmp(rounded.raw(), value.raw(), value.bytes()) == 0);
+    CHECK(value.requires_grad());
+    state_space += group == ParameterGroup::kStateSpace;
+  });
+  CHECK(state_space == 4);
+}
