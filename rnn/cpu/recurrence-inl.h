@@ -88,7 +88,6 @@ void product(const T* x, const void* packed, T* out, std::int64_t n, std::int64_
 }
 
 // ---- forward
-// -------------------------------------------------------------------------------------
 
 template <class T, class Cell>
 class ForwardTile {
@@ -172,7 +171,6 @@ void forward(const RecurrentArgs& a, const KernelContext& context) {
 }
 
 // ---- backward
-// ------------------------------------------------------------------------------------
 
 template <class T, class Cell>
 class BackwardTile {
