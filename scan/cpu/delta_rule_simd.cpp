@@ -10,7 +10,7 @@
 #include <rill/scan/cpu/delta_rule_plain-inl.h>
 #include <rill/scan/cpu/families.h>
 
-#include <rill/scan/cpu/lanes-inl.h>
+#include <rill/scan/cpu/matrix_back-inl.h>
 
 HWY_BEFORE_NAMESPACE();
 namespace rill {
@@ -19,9 +19,6 @@ namespace delta {
 
 namespace hn = hwy::HWY_NAMESPACE;
 using namespace lanes;
-
-const float* Floats(const void* p) { return static_cast<const float*>(p); }
-float* Floats(void* p) { return static_cast<float*>(p); }
 
 struct Place {
   std::int64_t row, head, column, count;
@@ -115,145 +112,133 @@ void Forward(const DeltaRuleArgs& a, const KernelContext& context) {
   });
 }
 
-// One row and head going back. Arrays over keys are padded with zeros to whole vectors.
-class Backward {
+class Backward : MatrixBack<DeltaRuleArgs> {
  public:
   Backward(const DeltaRuleBackwardArgs& args, std::int64_t row, std::int64_t head, float* scratch)
-      : b_(args),
-        a_(args.forward),
-        row_(row),
-        head_(head),
-        keys_(a_.keys),
-        values_(a_.values),
-        padded_(matrix_padded(a_.keys)) {
-    const std::int64_t v = matrix_padded(values_);
-    const auto take = [&](std::int64_t count) {
-      float* block = scratch;
-      scratch += count;
-      return block;
-    };
-    states_ = take((kMatrixChunk + 1) * v * padded_);
-    ds_ = take(v * padded_);
-    errors_ = take(kMatrixChunk * v);
-    dout_ = take(v);
-    q_ = take(padded_), k_ = take(padded_);
-    dq_ = take(padded_), dk_ = take(padded_);
-    zeros_ = take(padded_);
-    for (float* array : {q_, k_, zeros_}) std::memset(array, 0, Bytes(padded_));
+      : MatrixBack(args.forward, row, head, scratch), b_(args) {
+    errors_ = Take(kMatrixChunk * values_);
   }
 
   void Run() {
-    const SeqArgs& s = a_.sequence;
-    const std::int64_t start = s.start[row_], length = s.length[row_];
-    if (b_.dfinal) {
-      Transpose(Floats(b_.dfinal) + Matrix(), ds_);
-    } else {
-      std::memset(ds_, 0, Bytes(values_ * padded_));
-    }
-    for (std::int64_t chunk = (length + kMatrixChunk - 1) / kMatrixChunk - 1; chunk >= 0; --chunk) {
-      const std::int64_t first = chunk * kMatrixChunk;
-      const std::int64_t count = std::min(kMatrixChunk, length - first);
-      const std::int64_t slot = matrix_slot(start, row_) + chunk;
-      Transpose(Floats(a_.kept) + (slot * a_.heads + head_) * keys_ * values_, State(0));
-      for (std::int64_t i = 0; i < count; ++i) Again(start + first + i, i);
-      for (std::int64_t i = count - 1; i >= 0; --i) Step(start + first + i, i);
-    }
-    float* to = Floats(b_.dinitial) + Matrix();
-    for (std::int64_t i = 0; i < keys_; ++i)
-      for (std::int64_t v = 0; v < values_; ++v) to[i * values_ + v] = ds_[v * padded_ + i];
+    Walk(
+        b_.dfinal, b_.dinitial, [&](std::int64_t t, std::int64_t i) { Again(t, i); },
+        [&](std::int64_t t, std::int64_t i) { Step(t, i); });
     plain::delta_rule_clear<float>(b_, row_, head_);
   }
 
  private:
-  static std::size_t Bytes(std::int64_t count) {
-    return static_cast<std::size_t>(count) * sizeof(float);
-  }
-  std::int64_t Matrix() const { return (row_ * a_.heads + head_) * keys_ * values_; }
-  std::int64_t Head(std::int64_t t) const { return t * a_.heads + head_; }
-  float* State(std::int64_t i) { return states_ + i * values_ * padded_; }
-  float* Error(std::int64_t i) { return errors_ + i * values_; }
-
-  void Transpose(const float* from, float* to) const {
-    std::memset(to, 0, Bytes(values_ * padded_));
-    for (std::int64_t i = 0; i < keys_; ++i)
-      for (std::int64_t v = 0; v < values_; ++v) to[v * padded_ + i] = from[i * values_ + v];
-  }
-  void LoadToken(std::int64_t t) {
-    std::memcpy(q_, Floats(a_.q) + Head(t) * keys_, Bytes(keys_));
-    std::memcpy(k_, Floats(a_.k) + Head(t) * keys_, Bytes(keys_));
-    const float scale = static_cast<float>(a_.scale);
-    const float* dout = b_.dout ? Floats(b_.dout) + Head(t) * values_ : nullptr;
-    for (std::int64_t j = 0; j < values_; ++j) dout_[j] = dout ? scale * dout[j] : 0.0f;
+  // w = beta times the error, what is written at the key.
+  void LoadWrite(std::int64_t t, const float* error) {
+    const float beta = Floats(a_.beta)[Head(t)];
+    for (std::int64_t j = 0; j < values_; ++j) w_[j] = beta * error[j];
   }
 
-  // State i + 1 of the chunk from state i, the error v - S^T k, and dq = S (scale dout).
+  // The error v - S^T k of state i, state i + 1, and dq = S dout.
   void Again(std::int64_t t, std::int64_t i) {
-    LoadToken(t);
-    const bool fresh = matrix::fresh_before(a_.sequence, t);
-    const float* HWY_RESTRICT before = fresh ? zeros_ : State(i);
-    const std::int64_t stride = fresh ? 0 : padded_;
-    float* HWY_RESTRICT after = State(i + 1);
-    float* HWY_RESTRICT error = Error(i);
-    const float* v = Floats(a_.v) + Head(t) * values_;
-    const float beta = Floats(a_.beta)[Head(t)];
-    const Tag d;
-    const std::int64_t lanes = Count();
-    std::memset(dq_, 0, Bytes(padded_));
-    for (std::int64_t j = 0; j < values_; ++j) {
-      error[j] = v[j] - Dot(before + j * stride, k_, padded_);
-      const Vec w = hn::Set(d, beta * error[j]), dout = hn::Set(d, dout_[j]);
-      for (std::int64_t c = 0; c < padded_; c += lanes) {
-        const Vec s = hn::MulAdd(w, hn::Load(d, k_ + c), hn::LoadU(d, before + j * stride + c));
-        hn::StoreU(s, d, after + j * padded_ + c);
-        hn::Store(hn::MulAdd(dout, s, hn::Load(d, dq_ + c)), d, dq_ + c);
+    LoadKeys(t);
+    LoadOut(t, b_.dout, static_cast<float>(a_.scale));
+    const Before before = StateBefore(t, i);
+    ForBlocks(padded_, [&]<int N>(std::int64_t c) HWY_ATTR {
+      using V = Tile<N, false>;
+      const V k = V::Load(k_ + c, 0);
+      for (std::int64_t v = 0; v < values_; ++v) {
+        const V s = V::Load(before.data + v * before.stride + c, 0);
+        AddToSum<N>(v, c, s, k);
       }
-    }
-    std::memcpy(Floats(b_.dq) + Head(t) * keys_, dq_, Bytes(keys_));
+    });
+    SumVectors(x_, values_, sums_);
+    float* error = errors_ + i * values_;
+    const float* value = Floats(a_.v) + Head(t) * values_;
+    for (std::int64_t j = 0; j < values_; ++j) error[j] = value[j] - sums_[j];
+    LoadWrite(t, error);
+    float* HWY_RESTRICT after = State(i + 1);
+    ForBlocks(padded_, [&]<int N>(std::int64_t c) HWY_ATTR {
+      using V = Tile<N, false>;
+      const Tag d;
+      const V k = V::Load(k_ + c, 0);
+      V dq = V::Zero();
+      for (std::int64_t v = 0; v < values_; ++v) {
+        const Vec w = hn::Set(d, w_[v]), dout = hn::Set(d, dout_[v]);
+        V s = V::Load(before.data + v * before.stride + c, 0);
+        for (int j = 0; j < N; ++j) {
+          s.v[j] = hn::MulAdd(w, k.v[j], s.v[j]);
+          dq.v[j] = hn::MulAdd(dout, s.v[j], dq.v[j]);
+        }
+        s.Store(after + v * padded_ + c, 0);
+      }
+      dq.Store(dq_ + c, 0);
+    });
+    StoreKeys(t, dq_, b_.dq);
   }
 
-  // Back through token t: state i before it.
+  // Back through token t: state i before it. First the read-out and the write, then the error.
   void Step(std::int64_t t, std::int64_t i) {
-    LoadToken(t);
-    const bool fresh = matrix::fresh_before(a_.sequence, t);
-    const float* HWY_RESTRICT before = fresh ? zeros_ : State(i);
-    const std::int64_t stride = fresh ? 0 : padded_;
-    const float* HWY_RESTRICT error = Error(i);
+    LoadKeys(t);
+    LoadOut(t, b_.dout, static_cast<float>(a_.scale));
+    const float* error = errors_ + i * values_;
+    LoadWrite(t, error);
+    ForBlocks(padded_, [&]<int N>(std::int64_t c) HWY_ATTR {
+      using V = Tile<N, false>;
+      const Tag d;
+      const V q = V::Load(q_ + c, 0), k = V::Load(k_ + c, 0);
+      V dk = V::Zero();
+      for (std::int64_t v = 0; v < values_; ++v) {
+        const Vec w = hn::Set(d, w_[v]), dout = hn::Set(d, dout_[v]);
+        V ds = V::Load(ds_ + v * padded_ + c, 0);
+        for (int j = 0; j < N; ++j) {
+          ds.v[j] = hn::MulAdd(dout, q.v[j], ds.v[j]);
+          dk.v[j] = hn::MulAdd(w, ds.v[j], dk.v[j]);
+        }
+        AddToSum<N>(v, c, ds, k);
+        ds.Store(ds_ + v * padded_ + c, 0);
+      }
+      dk.Store(dk_ + c, 0);
+    });
+    SumVectors(x_, values_, sums_);
     const float beta = Floats(a_.beta)[Head(t)];
+    Floats(b_.dbeta)[Head(t)] = Dot(sums_, error, values_);
     float* dv = Floats(b_.dv) + Head(t) * values_;
-    const Tag d;
-    const std::int64_t lanes = Count();
-    const Vec keep = hn::Set(d, fresh ? 0.0f : 1.0f);
-    std::memset(dk_, 0, Bytes(padded_));
-    float dbeta = 0.0f;
-    for (std::int64_t j = 0; j < values_; ++j) {
-      float* HWY_RESTRICT ds = ds_ + j * padded_;
-      const Vec dout = hn::Set(d, dout_[j]);
-      Vec sum = hn::Zero(d);
-      for (std::int64_t c = 0; c < padded_; c += lanes) {
-        const Vec x = hn::MulAdd(dout, hn::Load(d, q_ + c), hn::Load(d, ds + c));
-        hn::Store(x, d, ds + c);
-        sum = hn::MulAdd(x, hn::Load(d, k_ + c), sum);
-      }
-      const float dw = hn::GetLane(hn::SumOfLanes(d, sum));
-      dbeta += dw * error[j];
-      dv[j] = beta * dw;
-      const Vec w = hn::Set(d, beta * error[j]), dseen = hn::Set(d, -dv[j]);
-      for (std::int64_t c = 0; c < padded_; c += lanes) {
-        const Vec x = hn::Load(d, ds + c);
-        Vec dk = hn::MulAdd(w, x, hn::Load(d, dk_ + c));
-        dk = hn::MulAdd(dseen, hn::LoadU(d, before + j * stride + c), dk);
-        hn::Store(dk, d, dk_ + c);
-        hn::Store(hn::Mul(keep, hn::MulAdd(dseen, hn::Load(d, k_ + c), x)), d, ds + c);
-      }
+    for (std::int64_t j = 0; j < values_; ++j) dv[j] = beta * sums_[j];
+    BackThroughError(t, i, dv);
+    StoreKeys(t, dk_, b_.dk);
+  }
+  // dk -= S dv, dS -= k dv^T; behind a reset no gradient is left.
+  void BackThroughError(std::int64_t t, std::int64_t i, const float* dv) {
+    const Before before = StateBefore(t, i);
+    if (before.stride == 0) {
+      std::memset(ds_, 0, Bytes(values_ * padded_));
+      return;
     }
-    Floats(b_.dbeta)[Head(t)] = dbeta;
-    std::memcpy(Floats(b_.dk) + Head(t) * keys_, dk_, Bytes(keys_));
+    ForBlocks(padded_, [&]<int N>(std::int64_t c) HWY_ATTR {
+      using V = Tile<N, false>;
+      const V k = V::Load(k_ + c, 0);
+      V dk = V::Load(dk_ + c, 0);
+      for (std::int64_t v = 0; v < values_; ++v) {
+        const Vec d = hn::Set(Tag(), -dv[v]);
+        V ds = V::Load(ds_ + v * padded_ + c, 0);
+        const V s = V::Load(before.data + v * before.stride + c, 0);
+        for (int j = 0; j < N; ++j) {
+          dk.v[j] = hn::MulAdd(d, s.v[j], dk.v[j]);
+          ds.v[j] = hn::MulAdd(d, k.v[j], ds.v[j]);
+        }
+        ds.Store(ds_ + v * padded_ + c, 0);
+      }
+      dk.Store(dk_ + c, 0);
+    });
+  }
+  // x[v] += a . b over the channels of a block, lanes apart.
+  template <int N>
+  HWY_INLINE void AddToSum(std::int64_t v, std::int64_t c, const Tile<N, false>& a,
+                           const Tile<N, false>& b) {
+    const Tag d;
+    float* x = x_ + v * Count();
+    Vec sum = c == 0 ? hn::Zero(d) : hn::Load(d, x);
+    for (int j = 0; j < N; ++j) sum = hn::MulAdd(a.v[j], b.v[j], sum);
+    hn::Store(sum, d, x);
   }
 
   const DeltaRuleBackwardArgs& b_;
-  const DeltaRuleArgs& a_;
-  std::int64_t row_, head_, keys_, values_, padded_;
-  float *states_, *ds_, *errors_, *dout_, *q_, *k_, *dq_, *dk_, *zeros_;
+  float* errors_;  // [kMatrixChunk, V]
 };
 
 }  // namespace delta
@@ -267,7 +252,7 @@ void DeltaRuleBackwardF32(const DeltaRuleBackwardArgs& b, const KernelContext& c
   matrix::for_lanes(context, a.sequence.rows * a.heads, b.lanes,
                     [&](std::int64_t task, std::int64_t lane) HWY_ATTR {
                       delta::Backward(b, task / a.heads, task % a.heads,
-                                      delta::Floats(b.scratch) + lane * size)
+                                      lanes::Floats(b.scratch) + lane * size)
                           .Run();
                     });
 }

@@ -13,7 +13,7 @@
 #include <rill/scan/cpu/linear_attention_plain-inl.h>
 #include <rill/scan/cpu/matrix_walk.h>
 
-#include <rill/scan/cpu/lanes-inl.h>
+#include <rill/scan/cpu/matrix_back-inl.h>
 
 HWY_BEFORE_NAMESPACE();
 namespace rill {
@@ -22,9 +22,6 @@ namespace attention {
 
 namespace hn = hwy::HWY_NAMESPACE;
 using namespace lanes;
-
-const float* Floats(const void* p) { return static_cast<const float*>(p); }
-float* Floats(void* p) { return static_cast<float*>(p); }
 
 struct Place {
   std::int64_t row, head, column, count;
@@ -107,180 +104,115 @@ void Forward(const LinearAttentionArgs& a, const KernelContext& context) {
   });
 }
 
-// One row and head going back. Arrays over keys are padded with zeros to whole vectors.
-class Backward {
+class Backward : MatrixBack<LinearAttentionArgs> {
  public:
   Backward(const LinearAttentionBackwardArgs& args, std::int64_t row, std::int64_t head,
            float* scratch)
-      : b_(args),
-        a_(args.forward),
-        row_(row),
-        head_(head),
-        keys_(a_.keys),
-        values_(a_.values),
-        padded_(matrix_padded(a_.keys)),
-        decay_(a_, head) {
-    const std::int64_t v = matrix_padded(values_);
-    const auto take = [&](std::int64_t count) {
-      float* block = scratch;
-      scratch += count;
-      return block;
-    };
-    states_ = take((kMatrixChunk + 1) * v * padded_);
-    ds_ = take(v * padded_);
-    dout_ = take(v);
-    gained_ = take(v);
-    x_ = take(16 * v);
-    q_ = take(padded_), k_ = take(padded_), f_ = take(padded_);
-    dq_ = take(padded_), dk_ = take(padded_), df_ = take(padded_);
-    zeros_ = take(padded_);
-    for (float* array : {q_, k_, f_, zeros_}) std::memset(array, 0, Bytes(padded_));
+      : MatrixBack(args.forward, row, head, scratch), b_(args), decay_(a_, head) {
+    f_ = Take(padded_), df_ = Take(padded_);
+    std::memset(f_, 0, Bytes(padded_));
   }
 
   void Run() {
-    const SeqArgs& s = a_.sequence;
-    const std::int64_t start = s.start[row_], length = s.length[row_];
-    LoadGradient();
-    for (std::int64_t chunk = (length + kMatrixChunk - 1) / kMatrixChunk - 1; chunk >= 0; --chunk) {
-      const std::int64_t first = chunk * kMatrixChunk;
-      const std::int64_t count = std::min(kMatrixChunk, length - first);
-      LoadState(chunk);
-      for (std::int64_t i = 0; i < count; ++i) Again(start + first + i, i);
-      for (std::int64_t i = count - 1; i >= 0; --i) Step(start + first + i, i);
-    }
-    StoreGradient();
+    Walk(
+        b_.dfinal, b_.dinitial, [&](std::int64_t t, std::int64_t i) { Again(t, i); },
+        [&](std::int64_t t, std::int64_t i) { Step(t, i); });
     plain::linear_attention_clear<float>(b_, row_, head_);
   }
 
  private:
-  static std::size_t Bytes(std::int64_t count) {
-    return static_cast<std::size_t>(count) * sizeof(float);
-  }
-  std::int64_t Matrix() const { return (row_ * a_.heads + head_) * keys_ * values_; }
-  std::int64_t Head(std::int64_t t) const { return t * a_.heads + head_; }
-  float* State(std::int64_t i) { return states_ + i * values_ * padded_; }
+  float Gain(std::int64_t t) const { return a_.gain ? Floats(a_.gain)[Head(t)] : 1.0f; }
+  const float* Values(std::int64_t t) const { return Floats(a_.v) + Head(t) * values_; }
 
-  void Transpose(const float* from, float* to) const {
-    std::memset(to, 0, Bytes(values_ * padded_));
-    for (std::int64_t i = 0; i < keys_; ++i)
-      for (std::int64_t v = 0; v < values_; ++v) to[v * padded_ + i] = from[i * values_ + v];
-  }
-  void LoadState(std::int64_t chunk) {
-    const std::int64_t slot = matrix_slot(a_.sequence.start[row_], row_) + chunk;
-    Transpose(Floats(a_.kept) + (slot * a_.heads + head_) * keys_ * values_, State(0));
-  }
-  void LoadGradient() {
-    if (b_.dfinal) {
-      Transpose(Floats(b_.dfinal) + Matrix(), ds_);
-    } else {
-      std::memset(ds_, 0, Bytes(values_ * padded_));
-    }
-  }
-  void StoreGradient() const {
-    float* to = Floats(b_.dinitial) + Matrix();
-    for (std::int64_t i = 0; i < keys_; ++i)
-      for (std::int64_t v = 0; v < values_; ++v) to[i * values_ + v] = ds_[v * padded_ + i];
-  }
-
-  // The rows of token t: q, k and decay padded, v times gain, the gradient of S^T q.
   void LoadToken(std::int64_t t) {
-    std::memcpy(q_, Floats(a_.q) + Head(t) * keys_, Bytes(keys_));
-    std::memcpy(k_, Floats(a_.k) + Head(t) * keys_, Bytes(keys_));
-    for (std::int64_t i = 0; i < keys_; ++i) f_[i] = decay_.base ? decay_.at(t)[i * decay_.key] : 1;
-    const float gain = a_.gain ? Floats(a_.gain)[Head(t)] : 1.0f;
-    const float* v = Floats(a_.v) + Head(t) * values_;
-    float scale = static_cast<float>(a_.scale);
-    if (a_.divisor) scale /= Floats(a_.divisor)[Head(t)];
-    const float* dout = b_.dout ? Floats(b_.dout) + Head(t) * values_ : nullptr;
-    for (std::int64_t j = 0; j < values_; ++j) {
-      gained_[j] = gain * v[j];
-      dout_[j] = dout ? scale * dout[j] : 0.0f;
-    }
+    LoadKeys(t);
+    const float scale = static_cast<float>(a_.scale);
+    LoadOut(t, b_.dout, a_.divisor ? scale / Floats(a_.divisor)[Head(t)] : scale);
+    for (std::int64_t i = 0; i < keys_; ++i)
+      f_[i] = decay_.base ? decay_.at(t)[i * decay_.key] : 1.0f;
+    const float gain = Gain(t);
+    const float* v = Values(t);
+    for (std::int64_t j = 0; j < values_; ++j) w_[j] = gain * v[j];
   }
 
-  // State i + 1 of the chunk from state i, and dq = S (scale dout).
+  // State i + 1 of the chunk from state i, and dq = S dout.
   void Again(std::int64_t t, std::int64_t i) {
     LoadToken(t);
-    const bool fresh = matrix::fresh_before(a_.sequence, t);
-    const float* HWY_RESTRICT before = fresh ? zeros_ : State(i);
-    const std::int64_t stride = fresh ? 0 : padded_;
+    const Before before = StateBefore(t, i);
     float* HWY_RESTRICT after = State(i + 1);
-    const Tag d;
-    const std::int64_t lanes = Count();
-    for (std::int64_t c = 0; c < padded_; c += lanes) {
-      const Vec k = hn::Load(d, k_ + c), f = hn::Load(d, f_ + c);
-      Vec dq = hn::Zero(d);
+    ForBlocks(padded_, [&]<int N>(std::int64_t c) HWY_ATTR {
+      using V = Tile<N, false>;
+      const Tag d;
+      const V k = V::Load(k_ + c, 0), f = V::Load(f_ + c, 0);
+      V dq = V::Zero();
       for (std::int64_t v = 0; v < values_; ++v) {
-        const Vec s = hn::MulAdd(hn::Set(d, gained_[v]), k,
-                                 hn::Mul(f, hn::LoadU(d, before + v * stride + c)));
-        hn::StoreU(s, d, after + v * padded_ + c);
-        dq = hn::MulAdd(hn::Set(d, dout_[v]), s, dq);
+        const Vec w = hn::Set(d, w_[v]), dout = hn::Set(d, dout_[v]);
+        V s = V::Load(before.data + v * before.stride + c, 0);
+        for (int j = 0; j < N; ++j) {
+          s.v[j] = hn::MulAdd(w, k.v[j], hn::Mul(f.v[j], s.v[j]));
+          dq.v[j] = hn::MulAdd(dout, s.v[j], dq.v[j]);
+        }
+        s.Store(after + v * padded_ + c, 0);
       }
-      hn::StoreU(dq, d, dq_ + c);
-    }
-    std::memcpy(Floats(b_.dq) + Head(t) * keys_, dq_, Bytes(keys_));
+      dq.Store(dq_ + c, 0);
+    });
+    StoreKeys(t, dq_, b_.dq);
   }
 
-  // Back through token t: state i before it, i + 1 behind it.
+  // Back through token t: state i before it.
   void Step(std::int64_t t, std::int64_t i) {
     LoadToken(t);
-    const bool fresh = matrix::fresh_before(a_.sequence, t);
-    const float* HWY_RESTRICT before = fresh ? zeros_ : State(i);
-    const std::int64_t stride = fresh ? 0 : padded_;
-    const Tag d;
-    const std::int64_t lanes = Count();
-    for (std::int64_t c = 0; c < padded_; c += lanes) {
-      const Vec q = hn::Load(d, q_ + c), k = hn::Load(d, k_ + c);
-      const Vec f = fresh ? hn::Zero(d) : hn::Load(d, f_ + c);
-      Vec dk = hn::Zero(d), df = hn::Zero(d);
+    const Before before = StateBefore(t, i);
+    if (before.stride == 0) std::memset(f_, 0, Bytes(padded_));
+    ForBlocks(padded_, [&]<int N>(std::int64_t c) HWY_ATTR {
+      using V = Tile<N, false>;
+      const Tag d;
+      const V q = V::Load(q_ + c, 0), k = V::Load(k_ + c, 0), f = V::Load(f_ + c, 0);
+      V dk = V::Zero(), df = V::Zero();
       for (std::int64_t v = 0; v < values_; ++v) {
-        float* at = ds_ + v * padded_ + c;
-        const Vec ds = hn::MulAdd(hn::Set(d, dout_[v]), q, hn::LoadU(d, at));
-        dk = hn::MulAdd(hn::Set(d, gained_[v]), ds, dk);
-        df = hn::MulAdd(hn::LoadU(d, before + v * stride + c), ds, df);
-        float* x = x_ + v * lanes;
-        hn::StoreU(c == 0 ? hn::Mul(ds, k) : hn::MulAdd(ds, k, hn::LoadU(d, x)), d, x);
-        hn::StoreU(hn::Mul(f, ds), d, at);
+        const Vec w = hn::Set(d, w_[v]), dout = hn::Set(d, dout_[v]);
+        float* HWY_RESTRICT at = ds_ + v * padded_ + c;
+        float* HWY_RESTRICT x = x_ + v * Count();
+        V ds = V::Load(at, 0);
+        const V s = V::Load(before.data + v * before.stride + c, 0);
+        Vec sum = c == 0 ? hn::Zero(d) : hn::Load(d, x);
+        for (int j = 0; j < N; ++j) {
+          ds.v[j] = hn::MulAdd(dout, q.v[j], ds.v[j]);
+          dk.v[j] = hn::MulAdd(w, ds.v[j], dk.v[j]);
+          df.v[j] = hn::MulAdd(s.v[j], ds.v[j], df.v[j]);
+          sum = hn::MulAdd(ds.v[j], k.v[j], sum);
+          ds.v[j] = hn::Mul(f.v[j], ds.v[j]);
+        }
+        ds.Store(at, 0);
+        hn::Store(sum, d, x);
       }
-      hn::StoreU(dk, d, dk_ + c);
-      hn::StoreU(hn::Mul(f, df), d, df_ + c);
-    }
-    std::memcpy(Floats(b_.dk) + Head(t) * keys_, dk_, Bytes(keys_));
+      for (int j = 0; j < N; ++j) df.v[j] = hn::Mul(f.v[j], df.v[j]);
+      dk.Store(dk_ + c, 0);
+      df.Store(df_ + c, 0);
+    });
+    StoreKeys(t, dk_, b_.dk);
     StoreValues(t);
     StoreDecay(t);
   }
   void StoreValues(std::int64_t t) {
-    const Tag d;
-    const std::int64_t lanes = Count();
-    const float gain = a_.gain ? Floats(a_.gain)[Head(t)] : 1.0f;
-    const float* v = Floats(a_.v) + Head(t) * values_;
+    SumVectors(x_, values_, sums_);
+    const float gain = Gain(t);
     float* dv = Floats(b_.dv) + Head(t) * values_;
-    float dgain = 0.0f;
-    for (std::int64_t j = 0; j < values_; ++j) {
-      const float x = hn::GetLane(hn::SumOfLanes(d, hn::LoadU(d, x_ + j * lanes)));
-      dv[j] = gain * x;
-      dgain += v[j] * x;
-    }
-    if (b_.dgain) Floats(b_.dgain)[Head(t)] = dgain;
+    for (std::int64_t j = 0; j < values_; ++j) dv[j] = gain * sums_[j];
+    if (b_.dgain) Floats(b_.dgain)[Head(t)] = Dot(sums_, Values(t), values_);
   }
   void StoreDecay(std::int64_t t) {
     if (!b_.dlog_decay) return;
-    float* to = Floats(b_.dlog_decay);
-    if (decay_.key) {
-      std::memcpy(to + Head(t) * keys_, df_, Bytes(keys_));
-      return;
-    }
+    if (decay_.key) return StoreKeys(t, df_, b_.dlog_decay);
     const Tag d;
     Vec sum = hn::Zero(d);
-    for (std::int64_t c = 0; c < padded_; c += Count()) sum = hn::Add(sum, hn::LoadU(d, df_ + c));
-    to[Head(t)] = hn::GetLane(hn::SumOfLanes(d, sum));
+    for (std::int64_t c = 0; c < padded_; c += Count()) sum = hn::Add(sum, hn::Load(d, df_ + c));
+    Floats(b_.dlog_decay)[Head(t)] = hn::GetLane(hn::SumOfLanes(d, sum));
   }
 
   const LinearAttentionBackwardArgs& b_;
-  const LinearAttentionArgs& a_;
-  std::int64_t row_, head_, keys_, values_, padded_;
   matrix::Decay<float> decay_;
-  float *states_, *ds_, *dout_, *gained_, *x_, *q_, *k_, *f_, *dq_, *dk_, *df_, *zeros_;
+  float *f_, *df_;  // [P]
 };
 
 void BackwardAll(const LinearAttentionBackwardArgs& b, const KernelContext& context) {
