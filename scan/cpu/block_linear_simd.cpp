@@ -33,7 +33,7 @@ HWY_INLINE Vec Input(const Vec x) {
 template <bool Part>
 HWY_INLINE void Columns(const BlockLinearArgs& a, std::int64_t begin, std::int64_t end,
                         std::int64_t first, std::int64_t count) {
-  using V = Tile<1, Part>;
+  using V = Tile<Tag, 1, Part>;
   const std::int64_t channels = 4 * a.groups;
   const float* weight = static_cast<const float*>(a.weight) + first;
   const Vec w0 = V::Load(weight, count).v[0], w1 = V::Load(weight + channels, count).v[0];
@@ -62,7 +62,7 @@ void Product(const BlockLinearArgs& a, const KernelContext& context) {
 template <bool Part>
 HWY_INLINE void WeightColumns(const BlockLinearWeightArgs& a, std::int64_t first,
                               std::int64_t count) {
-  using V = Tile<1, Part>;
+  using V = Tile<Tag, 1, Part>;
   const std::int64_t channels = 4 * a.groups;
   Vec s0 = hn::Zero(Tag()), s1 = s0, s2 = s0, s3 = s0;
   for (std::int64_t t = 0; t < a.tokens; ++t) {

@@ -25,23 +25,24 @@ struct Place {
 };
 
 // S^T k of a tile: the sum over keys in order.
-template <int N, bool Part>
-HWY_INLINE Tile<N, Part> Read(const float* state, const float* k, std::int64_t keys,
-                              std::int64_t values, std::int64_t count) {
-  using V = Tile<N, Part>;
+template <class D, int N, bool Part>
+HWY_INLINE Tile<D, N, Part> Read(const float* state, const float* k, std::int64_t keys,
+                                 std::int64_t values, std::int64_t count) {
+  using V = Tile<D, N, Part>;
   V sum = V::Zero();
   for (std::int64_t i = 0; i < keys; ++i) {
     const V x = V::Load(state + i * values, count);
-    const Vec ki = hn::Set(Tag(), k[i]);
+    const hn::Vec<D> ki = hn::Set(D(), k[i]);
     for (int j = 0; j < N; ++j) sum.v[j] = hn::MulAdd(ki, x.v[j], sum.v[j]);
   }
   return sum;
 }
 
-template <int N, bool Part>
+template <class D, int N, bool Part>
 HWY_INLINE void ForwardTile(const DeltaRuleArgs& a, const Place& p) {
-  using V = Tile<N, Part>;
-  const Tag d;
+  using V = Tile<D, N, Part>;
+  using Vector = hn::Vec<D>;
+  const D d;
   const SeqArgs& s = a.sequence;
   const std::int64_t keys = a.keys, values = a.values, heads = a.heads;
   const std::int64_t offset = (p.row * heads + p.head) * keys * values + p.column;
@@ -49,13 +50,13 @@ HWY_INLINE void ForwardTile(const DeltaRuleArgs& a, const Place& p) {
   if (a.final_state != a.initial)
     for (std::int64_t i = 0; i < keys; ++i)
       V::Load(Floats(a.initial) + offset + i * values, p.count).Store(state + i * values, p.count);
-  const Vec scale = hn::Set(d, static_cast<float>(a.scale));
+  const Vector scale = hn::Set(d, static_cast<float>(a.scale));
   const std::int64_t start = s.start[p.row], length = s.length[p.row];
   std::int64_t slot = matrix_slot(start, p.row);
   const auto key = [&](std::int64_t t) { return Floats(a.k) + (t * heads + p.head) * keys; };
   V seen = V::Zero();  // S^T k of the next token
   if (length > 0 && !matrix::fresh_before(s, start))
-    seen = Read<N, Part>(state, key(start), keys, values, p.count);
+    seen = Read<D, N, Part>(state, key(start), keys, values, p.count);
   for (std::int64_t step = 0; step < length; ++step) {
     const std::int64_t t = start + step;
     if (a.kept && step % kMatrixChunk == 0) {
@@ -67,14 +68,14 @@ HWY_INLINE void ForwardTile(const DeltaRuleArgs& a, const Place& p) {
       for (std::int64_t i = 0; i < keys; ++i) V::Zero().Store(state + i * values, p.count);
     const float* HWY_RESTRICT q = Floats(a.q) + (t * heads + p.head) * keys;
     const float* HWY_RESTRICT k = key(t);
-    const Vec beta = hn::Set(d, Floats(a.beta)[t * heads + p.head]);
+    const Vector beta = hn::Set(d, Floats(a.beta)[t * heads + p.head]);
     V w = V::Load(Floats(a.v) + (t * heads + p.head) * values + p.column, p.count);
     for (int j = 0; j < N; ++j) w.v[j] = hn::Mul(beta, hn::Sub(w.v[j], seen.v[j]));
     V out = V::Zero();
     seen = V::Zero();
     const auto row = [&](std::int64_t i) HWY_ATTR {
       V x = V::Load(state + i * values, p.count);
-      const Vec ki = hn::Set(d, k[i]), qi = hn::Set(d, q[i]);
+      const Vector ki = hn::Set(d, k[i]), qi = hn::Set(d, q[i]);
       for (int j = 0; j < N; ++j) {
         x.v[j] = hn::MulAdd(ki, w.v[j], x.v[j]);
         out.v[j] = hn::MulAdd(qi, x.v[j], out.v[j]);
@@ -86,7 +87,7 @@ HWY_INLINE void ForwardTile(const DeltaRuleArgs& a, const Place& p) {
       const float* HWY_RESTRICT next = key(t + 1);
       for (std::int64_t i = 0; i < keys; ++i) {
         const V x = row(i);
-        const Vec ni = hn::Set(d, next[i]);
+        const Vector ni = hn::Set(d, next[i]);
         for (int j = 0; j < N; ++j) seen.v[j] = hn::MulAdd(ni, x.v[j], seen.v[j]);
       }
     } else {
@@ -104,9 +105,10 @@ void Forward(const DeltaRuleArgs& a, const KernelContext& context) {
   context.parallel_for(s.rows * a.heads * tiles, [&](std::int64_t task) HWY_ATTR {
     const std::int64_t row = task / tiles / a.heads, head = task / tiles % a.heads;
     const std::int64_t begin = task % tiles * tile, end = std::min(begin + tile, a.values);
-    ForTiles(begin, end, [&]<int N, bool Part>(std::int64_t first, std::int64_t count) HWY_ATTR {
-      ForwardTile<N, Part>(a, {row, head, first, count});
-    });
+    ForTiles(begin, end,
+             [&]<class D, int N, bool Part>(std::int64_t first, std::int64_t count) HWY_ATTR {
+               ForwardTile<D, N, Part>(a, {row, head, first, count});
+             });
     matrix::clear_padding<float>(s, row, a.out, a.heads * a.values, head * a.values + begin,
                                  end - begin);
   });
@@ -129,8 +131,7 @@ class Backward : MatrixBack<DeltaRuleArgs> {
  private:
   // w = beta times the error, what is written at the key.
   void LoadWrite(std::int64_t t, const float* error) {
-    const float beta = Floats(a_.beta)[Head(t)];
-    for (std::int64_t j = 0; j < values_; ++j) w_[j] = beta * error[j];
+    ScaleValues(Floats(a_.beta)[Head(t)], error, w_);
   }
 
   // The error v - S^T k of state i, state i + 1, and dq = S dout.
@@ -139,7 +140,7 @@ class Backward : MatrixBack<DeltaRuleArgs> {
     LoadOut(t, b_.dout, static_cast<float>(a_.scale));
     const Before before = StateBefore(t, i);
     ForBlocks(padded_, [&]<int N>(std::int64_t c) HWY_ATTR {
-      using V = Tile<N, false>;
+      using V = Tile<Tag, N, false>;
       const V k = V::Load(k_ + c, 0);
       for (std::int64_t v = 0; v < values_; ++v) {
         const V s = V::Load(before.data + v * before.stride + c, 0);
@@ -153,7 +154,7 @@ class Backward : MatrixBack<DeltaRuleArgs> {
     LoadWrite(t, error);
     float* HWY_RESTRICT after = State(i + 1);
     ForBlocks(padded_, [&]<int N>(std::int64_t c) HWY_ATTR {
-      using V = Tile<N, false>;
+      using V = Tile<Tag, N, false>;
       const Tag d;
       const V k = V::Load(k_ + c, 0);
       V dq = V::Zero();
@@ -178,7 +179,7 @@ class Backward : MatrixBack<DeltaRuleArgs> {
     const float* error = errors_ + i * values_;
     LoadWrite(t, error);
     ForBlocks(padded_, [&]<int N>(std::int64_t c) HWY_ATTR {
-      using V = Tile<N, false>;
+      using V = Tile<Tag, N, false>;
       const Tag d;
       const V q = V::Load(q_ + c, 0), k = V::Load(k_ + c, 0);
       V dk = V::Zero();
@@ -195,10 +196,9 @@ class Backward : MatrixBack<DeltaRuleArgs> {
       dk.Store(dk_ + c, 0);
     });
     SumVectors(x_, values_, sums_);
-    const float beta = Floats(a_.beta)[Head(t)];
     Floats(b_.dbeta)[Head(t)] = Dot(sums_, error, values_);
     float* dv = Floats(b_.dv) + Head(t) * values_;
-    for (std::int64_t j = 0; j < values_; ++j) dv[j] = beta * sums_[j];
+    ScaleValues(Floats(a_.beta)[Head(t)], sums_, dv);
     BackThroughError(t, i, dv);
     StoreKeys(t, dk_, b_.dk);
   }
@@ -210,7 +210,7 @@ class Backward : MatrixBack<DeltaRuleArgs> {
       return;
     }
     ForBlocks(padded_, [&]<int N>(std::int64_t c) HWY_ATTR {
-      using V = Tile<N, false>;
+      using V = Tile<Tag, N, false>;
       const V k = V::Load(k_ + c, 0);
       V dk = V::Load(dk_ + c, 0);
       for (std::int64_t v = 0; v < values_; ++v) {
@@ -228,8 +228,8 @@ class Backward : MatrixBack<DeltaRuleArgs> {
   }
   // x[v] += a . b over the channels of a block, lanes apart.
   template <int N>
-  HWY_INLINE void AddToSum(std::int64_t v, std::int64_t c, const Tile<N, false>& a,
-                           const Tile<N, false>& b) {
+  HWY_INLINE void AddToSum(std::int64_t v, std::int64_t c, const Tile<Tag, N, false>& a,
+                           const Tile<Tag, N, false>& b) {
     const Tag d;
     float* x = x_ + v * Count();
     Vec sum = c == 0 ? hn::Zero(d) : hn::Load(d, x);

@@ -23,49 +23,65 @@ using Vec = hn::Vec<Tag>;
 
 HWY_INLINE std::int64_t Count() { return static_cast<std::int64_t>(hn::Lanes(Tag())); }
 
-/// N vectors side by side, or (N = 1, Part) the first `count` lanes of one.
-template <int N, bool Part>
+/// N vectors of tag D side by side, or (N = 1, Part) the first `count` lanes of one.
+template <class D, int N, bool Part>
 struct Tile {
-  Vec v[N];
+  hn::Vec<D> v[N];
 
+  HWY_INLINE static std::int64_t Width() { return static_cast<std::int64_t>(hn::Lanes(D())); }
   HWY_INLINE static Tile Zero() {
     Tile t;
-    for (int j = 0; j < N; ++j) t.v[j] = hn::Zero(Tag());
+    for (int j = 0; j < N; ++j) t.v[j] = hn::Zero(D());
     return t;
   }
   HWY_INLINE static Tile Load(const float* from, [[maybe_unused]] std::int64_t count) {
     Tile t;
     if constexpr (Part) {
-      t.v[0] = LoadN(Tag(), from, count);
+      t.v[0] = LoadN(D(), from, count);
     } else {
-      for (int j = 0; j < N; ++j) t.v[j] = hn::LoadU(Tag(), from + j * Count());
+      for (int j = 0; j < N; ++j) t.v[j] = hn::LoadU(D(), from + j * Width());
     }
     return t;
   }
   HWY_INLINE void Store(float* to, [[maybe_unused]] std::int64_t count) const {
     if constexpr (Part) {
-      StoreN(Tag(), v[0], to, count);
+      StoreN(D(), v[0], to, count);
     } else {
-      for (int j = 0; j < N; ++j) hn::StoreU(v[j], Tag(), to + j * Count());
+      for (int j = 0; j < N; ++j) hn::StoreU(v[j], D(), to + j * Width());
     }
   }
 };
 
-/// Cuts [begin, end) into tiles and calls f.template operator()<N, Part>(first, count).
+/// Cuts [begin, end) into tiles and calls f.template operator()<D, N, Part>(first, count). What is
+/// less than a vector goes to smaller whole vectors first: a masked store stalls the next load of
+/// the same place. Lanes do not meet, so that an element's bits do not depend on its tile.
 template <class F>
 HWY_INLINE void ForTiles(std::int64_t begin, std::int64_t end, const F& f) {
   const std::int64_t lanes = Count();
   std::int64_t at = begin;
-  for (; at + 4 * lanes <= end; at += 4 * lanes) f.template operator()<4, false>(at, 4 * lanes);
+  for (; at + 4 * lanes <= end; at += 4 * lanes)
+    f.template operator()<Tag, 4, false>(at, 4 * lanes);
   if (at + 2 * lanes <= end) {
-    f.template operator()<2, false>(at, 2 * lanes);
+    f.template operator()<Tag, 2, false>(at, 2 * lanes);
     at += 2 * lanes;
   }
   if (at + lanes <= end) {
-    f.template operator()<1, false>(at, lanes);
+    f.template operator()<Tag, 1, false>(at, lanes);
     at += lanes;
   }
-  if (at < end) f.template operator()<1, true>(at, end - at);
+#if HWY_TARGET == HWY_AVX3
+  if (at + 8 <= end) {
+    f.template operator()<hn::CappedTag<float, 8>, 1, false>(at, 8);
+    at += 8;
+  }
+#endif
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
+  if (at + 4 <= end) {
+    f.template operator()<hn::CappedTag<float, 4>, 1, false>(at, 4);
+    at += 4;
+  }
+#endif
+  if (at < end) f.template operator()<hn::CappedTag<float, 4>, 1, true>(at, end - at);
 }
 
 /// sum_i a[i] b[i], in an order that depends on `count` alone.

@@ -28,10 +28,11 @@ struct Place {
 };
 
 // Value channels [column, column + count) of one row and head, through all of time.
-template <int N, bool Part>
+template <class D, int N, bool Part>
 HWY_INLINE void ForwardTile(const LinearAttentionArgs& a, const Place& p) {
-  using V = Tile<N, Part>;
-  const Tag d;
+  using V = Tile<D, N, Part>;
+  using Vector = hn::Vec<D>;
+  const D d;
   const SeqArgs& s = a.sequence;
   const std::int64_t keys = a.keys, values = a.values, heads = a.heads;
   const std::int64_t offset = (p.row * heads + p.head) * keys * values + p.column;
@@ -40,7 +41,7 @@ HWY_INLINE void ForwardTile(const LinearAttentionArgs& a, const Place& p) {
     for (std::int64_t i = 0; i < keys; ++i)
       V::Load(Floats(a.initial) + offset + i * values, p.count).Store(state + i * values, p.count);
   const matrix::Decay<float> decay(a, p.head);
-  const Vec scale = hn::Set(d, static_cast<float>(a.scale));
+  const Vector scale = hn::Set(d, static_cast<float>(a.scale));
   const std::int64_t start = s.start[p.row];
   std::int64_t slot = matrix_slot(start, p.row);
   for (std::int64_t step = 0; step < s.length[p.row]; ++step) {
@@ -56,13 +57,13 @@ HWY_INLINE void ForwardTile(const LinearAttentionArgs& a, const Place& p) {
     const float* HWY_RESTRICT k = Floats(a.k) + (t * heads + p.head) * keys;
     V v = V::Load(Floats(a.v) + (t * heads + p.head) * values + p.column, p.count);
     if (a.gain) {
-      const Vec gain = hn::Set(d, Floats(a.gain)[t * heads + p.head]);
+      const Vector gain = hn::Set(d, Floats(a.gain)[t * heads + p.head]);
       for (int j = 0; j < N; ++j) v.v[j] = hn::Mul(v.v[j], gain);
     }
     V out = V::Zero();
     const auto row = [&](std::int64_t i, auto decayed) HWY_ATTR {
       V x = V::Load(state + i * values, p.count);
-      const Vec ki = hn::Set(d, k[i]), qi = hn::Set(d, q[i]);
+      const Vector ki = hn::Set(d, k[i]), qi = hn::Set(d, q[i]);
       for (int j = 0; j < N; ++j) {
         x.v[j] = hn::MulAdd(ki, v.v[j], decayed(x.v[j]));
         out.v[j] = hn::MulAdd(qi, x.v[j], out.v[j]);
@@ -70,19 +71,19 @@ HWY_INLINE void ForwardTile(const LinearAttentionArgs& a, const Place& p) {
       x.Store(state + i * values, p.count);
     };
     if (!decay.base) {
-      for (std::int64_t i = 0; i < keys; ++i) row(i, [](Vec x) HWY_ATTR { return x; });
+      for (std::int64_t i = 0; i < keys; ++i) row(i, [](Vector x) HWY_ATTR { return x; });
     } else if (decay.key == 0) {
-      const Vec factor = hn::Set(d, *decay.at(t));
+      const Vector factor = hn::Set(d, *decay.at(t));
       for (std::int64_t i = 0; i < keys; ++i)
-        row(i, [&](Vec x) HWY_ATTR { return hn::Mul(factor, x); });
+        row(i, [&](Vector x) HWY_ATTR { return hn::Mul(factor, x); });
     } else {
       const float* HWY_RESTRICT factors = decay.at(t);
       for (std::int64_t i = 0; i < keys; ++i)
-        row(i, [&](Vec x) HWY_ATTR { return hn::Mul(hn::Set(d, factors[i]), x); });
+        row(i, [&](Vector x) HWY_ATTR { return hn::Mul(hn::Set(d, factors[i]), x); });
     }
     for (int j = 0; j < N; ++j) out.v[j] = hn::Mul(out.v[j], scale);
     if (a.divisor) {
-      const Vec divisor = hn::Set(d, Floats(a.divisor)[t * heads + p.head]);
+      const Vector divisor = hn::Set(d, Floats(a.divisor)[t * heads + p.head]);
       for (int j = 0; j < N; ++j) out.v[j] = hn::Div(out.v[j], divisor);
     }
     out.Store(Floats(a.out) + (t * heads + p.head) * values + p.column, p.count);
@@ -96,9 +97,10 @@ void Forward(const LinearAttentionArgs& a, const KernelContext& context) {
   context.parallel_for(s.rows * a.heads * tiles, [&](std::int64_t task) HWY_ATTR {
     const std::int64_t row = task / tiles / a.heads, head = task / tiles % a.heads;
     const std::int64_t begin = task % tiles * tile, end = std::min(begin + tile, a.values);
-    ForTiles(begin, end, [&]<int N, bool Part>(std::int64_t first, std::int64_t count) HWY_ATTR {
-      ForwardTile<N, Part>(a, {row, head, first, count});
-    });
+    ForTiles(begin, end,
+             [&]<class D, int N, bool Part>(std::int64_t first, std::int64_t count) HWY_ATTR {
+               ForwardTile<D, N, Part>(a, {row, head, first, count});
+             });
     matrix::clear_padding<float>(s, row, a.out, a.heads * a.values, head * a.values + begin,
                                  end - begin);
   });
@@ -128,11 +130,14 @@ class Backward : MatrixBack<LinearAttentionArgs> {
     LoadKeys(t);
     const float scale = static_cast<float>(a_.scale);
     LoadOut(t, b_.dout, a_.divisor ? scale / Floats(a_.divisor)[Head(t)] : scale);
-    for (std::int64_t i = 0; i < keys_; ++i)
-      f_[i] = decay_.base ? decay_.at(t)[i * decay_.key] : 1.0f;
-    const float gain = Gain(t);
-    const float* v = Values(t);
-    for (std::int64_t j = 0; j < values_; ++j) w_[j] = gain * v[j];
+    LoadDecay(t);
+    ScaleValues(Gain(t), Values(t), w_);
+  }
+  void LoadDecay(std::int64_t t) {
+    if (decay_.base && decay_.key) return LoadRow(decay_.at(t), f_);
+    const Tag d;
+    const Vec factor = hn::Set(d, decay_.base ? *decay_.at(t) : 1.0f);
+    for (std::int64_t c = 0; c < padded_; c += Count()) hn::Store(factor, d, f_ + c);
   }
 
   // State i + 1 of the chunk from state i, and dq = S dout.
@@ -141,7 +146,7 @@ class Backward : MatrixBack<LinearAttentionArgs> {
     const Before before = StateBefore(t, i);
     float* HWY_RESTRICT after = State(i + 1);
     ForBlocks(padded_, [&]<int N>(std::int64_t c) HWY_ATTR {
-      using V = Tile<N, false>;
+      using V = Tile<Tag, N, false>;
       const Tag d;
       const V k = V::Load(k_ + c, 0), f = V::Load(f_ + c, 0);
       V dq = V::Zero();
@@ -165,7 +170,7 @@ class Backward : MatrixBack<LinearAttentionArgs> {
     const Before before = StateBefore(t, i);
     if (before.stride == 0) std::memset(f_, 0, Bytes(padded_));
     ForBlocks(padded_, [&]<int N>(std::int64_t c) HWY_ATTR {
-      using V = Tile<N, false>;
+      using V = Tile<Tag, N, false>;
       const Tag d;
       const V q = V::Load(q_ + c, 0), k = V::Load(k_ + c, 0), f = V::Load(f_ + c, 0);
       V dk = V::Zero(), df = V::Zero();
@@ -196,9 +201,7 @@ class Backward : MatrixBack<LinearAttentionArgs> {
   }
   void StoreValues(std::int64_t t) {
     SumVectors(x_, values_, sums_);
-    const float gain = Gain(t);
-    float* dv = Floats(b_.dv) + Head(t) * values_;
-    for (std::int64_t j = 0; j < values_; ++j) dv[j] = gain * sums_[j];
+    ScaleValues(Gain(t), sums_, Floats(b_.dv) + Head(t) * values_);
     if (b_.dgain) Floats(b_.dgain)[Head(t)] = Dot(sums_, Values(t), values_);
   }
   void StoreDecay(std::int64_t t) {

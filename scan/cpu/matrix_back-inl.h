@@ -69,6 +69,22 @@ HWY_INLINE void SumVectors(const float* vectors, std::int64_t count, float* sums
 #endif
 }
 
+#if HWY_TARGET != HWY_SCALAR
+/// A block of 4 by 4.
+HWY_INLINE void TransposeFour(const float* from, std::int64_t from_row, float* to,
+                              std::int64_t to_row) {
+  const hn::CappedTag<float, 4> d;
+  const auto a = hn::LoadU(d, from), b = hn::LoadU(d, from + from_row);
+  const auto c = hn::LoadU(d, from + 2 * from_row), e = hn::LoadU(d, from + 3 * from_row);
+  const auto ac = hn::InterleaveLower(d, a, c), be = hn::InterleaveLower(d, b, e);
+  const auto ac_upper = hn::InterleaveUpper(d, a, c), be_upper = hn::InterleaveUpper(d, b, e);
+  hn::StoreU(hn::InterleaveLower(d, ac, be), d, to);
+  hn::StoreU(hn::InterleaveUpper(d, ac, be), d, to + to_row);
+  hn::StoreU(hn::InterleaveLower(d, ac_upper, be_upper), d, to + 2 * to_row);
+  hn::StoreU(hn::InterleaveUpper(d, ac_upper, be_upper), d, to + 3 * to_row);
+}
+#endif
+
 /// What both recurrences need: `Args` is LinearAttentionArgs or DeltaRuleArgs.
 template <class Args>
 class MatrixBack {
@@ -137,20 +153,43 @@ class MatrixBack {
     return {State(i), padded_};
   }
   void LoadKeys(std::int64_t t) {
-    std::memcpy(q_, Floats(a_.q) + Head(t) * keys_, Bytes(keys_));
-    std::memcpy(k_, Floats(a_.k) + Head(t) * keys_, Bytes(keys_));
+    LoadRow(Floats(a_.q) + Head(t) * keys_, q_);
+    LoadRow(Floats(a_.k) + Head(t) * keys_, k_);
   }
-  void LoadOut(std::int64_t t, const void* dout, float scale) {
-    const float* from = dout ? Floats(dout) + Head(t) * values_ : nullptr;
-    for (std::int64_t j = 0; j < values_; ++j) dout_[j] = from ? scale * from[j] : 0.0f;
+  /// A row of keys into a padded one.
+  void LoadRow(const float* from, float* to) const {
+    const Tag d;
+    for (std::int64_t c = 0; c < keys_; c += Count())
+      hn::Store(LoadN(d, from + c, keys_ - c), d, to + c);
   }
   void StoreKeys(std::int64_t t, const float* from, void* to) const {
-    std::memcpy(Floats(to) + Head(t) * keys_, from, Bytes(keys_));
+    const Tag d;
+    float* row = Floats(to) + Head(t) * keys_;
+    for (std::int64_t c = 0; c < keys_; c += Count())
+      StoreN(d, hn::Load(d, from + c), row + c, keys_ - c);
+  }
+  /// to = factor * from over value channels.
+  void ScaleValues(float factor, const float* from, float* to) const {
+    const Tag d;
+    for (std::int64_t j = 0; j < values_; j += Count())
+      StoreN(d, hn::Mul(hn::Set(d, factor), LoadN(d, from + j, values_ - j)), to + j, values_ - j);
+  }
+  void LoadOut(std::int64_t t, const void* dout, float scale) {
+    if (!dout) return static_cast<void>(std::memset(dout_, 0, Bytes(values_)));
+    ScaleValues(scale, Floats(dout) + Head(t) * values_, dout_);
   }
   void Transpose(const float* from, float* to) const {
-    std::memset(to, 0, Bytes(values_ * padded_));
+    if (padded_ != keys_) std::memset(to, 0, Bytes(values_ * padded_));
+    std::int64_t whole_keys = 0, whole_values = 0;
+#if HWY_TARGET != HWY_SCALAR
+    whole_keys = keys_ / 4 * 4, whole_values = values_ / 4 * 4;
+    for (std::int64_t i = 0; i < whole_keys; i += 4)
+      for (std::int64_t v = 0; v < whole_values; v += 4)
+        TransposeFour(from + i * values_ + v, values_, to + v * padded_ + i, padded_);
+#endif
     for (std::int64_t i = 0; i < keys_; ++i)
-      for (std::int64_t v = 0; v < values_; ++v) to[v * padded_ + i] = from[i * values_ + v];
+      for (std::int64_t v = i < whole_keys ? whole_values : 0; v < values_; ++v)
+        to[v * padded_ + i] = from[i * values_ + v];
   }
 
   const Args& a_;

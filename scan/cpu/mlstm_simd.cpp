@@ -31,15 +31,15 @@ struct VectorArithmetic {
     return lanes::Dot(a, b, n);
   }
   static HWY_NOINLINE void axpby(const float* x, float a, float* y, float b, std::int64_t n) {
-    const lanes::Tag d;
-    const auto va = hn::Set(d, a), vb = hn::Set(d, b);
-    lanes::ForTiles(0, n, [&]<int N, bool Part>(std::int64_t first, std::int64_t count) HWY_ATTR {
-      using V = lanes::Tile<N, Part>;
-      const V vx = V::Load(x + first, count);
-      V vy = V::Load(y + first, count);
-      for (int j = 0; j < N; ++j) vy.v[j] = hn::MulAdd(va, vx.v[j], hn::Mul(vb, vy.v[j]));
-      vy.Store(y + first, count);
-    });
+    lanes::ForTiles(
+        0, n, [&]<class D, int N, bool Part>(std::int64_t first, std::int64_t count) HWY_ATTR {
+          using V = lanes::Tile<D, N, Part>;
+          const auto va = hn::Set(D(), a), vb = hn::Set(D(), b);
+          const V vx = V::Load(x + first, count);
+          V vy = V::Load(y + first, count);
+          for (int j = 0; j < N; ++j) vy.v[j] = hn::MulAdd(va, vx.v[j], hn::Mul(vb, vy.v[j]));
+          vy.Store(y + first, count);
+        });
   }
 };
 
