@@ -1,7 +1,3 @@
-#include <algorithm>
-#include <array>
-#include <functional>
-
 #include <rill/core/tape.h>
 #include <rill/scan/diagonal_checks.h>
 #include <rill/scan/diagonal_ssm.h>
@@ -139,83 +135,6 @@ Tensor diagonal_ssm(Exec& exec, const Tensor& x, const Tensor& a, const Tensor& 
                    go_back(ex, gradients, call, y, h_first, h_last, checkpoints);
                  });
   return y;
-}
-
-DiagonalCoefficients discretize_diagonal(Exec& exec, const DiagonalParameters& parameters,
-                                         DiagonalRule rule, double rate) {
-  const char* op = "discretize_diagonal";
-  const DiagonalParameters& p = parameters;
-  check(rate > 0.0, ErrorCode::kValue, "{}: a rate above 0 was expected, {} came.", op, rate);
-  check(p.a_real.defined() && p.a_real.rank() == 2 && p.c.defined() && p.c.rank() == 4,
-        ErrorCode::kShape, "{}: a_real [S, N] and c [1, H, N, 2] were expected, {} and {} came.",
-        op, shape_of(p.a_real), shape_of(p.c));
-  const std::int64_t copies = p.a_real.size(0), modes = p.a_real.size(1), channels = p.c.size(1);
-  check(copies >= 1 && channels % copies == 0, ErrorCode::kShape,
-        "{}: the {} copies of A in a_real have to divide the {} channels of c.", op, copies,
-        channels);
-  expect(exec, op, "log_dt", p.log_dt, {channels, 1});
-  expect(exec, op, "a_real", p.a_real, {copies, modes});
-  expect(exec, op, "a_imag", p.a_imag, {copies, modes});
-  expect(exec, op, "b", p.b, {1, copies, modes, 2});
-  expect(exec, op, "c", p.c, {1, channels, modes, 2});
-  const std::int64_t bilinear = rule == DiagonalRule::kBilinear ? 1 : 0;
-  const DiagonalCoefficients out{exec.empty({channels, modes, 2}),
-                                 exec.empty({channels, modes, 2})};
-  enqueue(exec, scan_kernels(exec).diagonal_discretize,
-          {.log_dt = p.log_dt.raw(),
-           .a_real = p.a_real.raw(),
-           .a_imag = p.a_imag.raw(),
-           .b = p.b.raw(),
-           .c = p.c.raw(),
-           .a = out.a.raw(),
-           .w = out.w.raw(),
-           .rate = rate,
-           .channels = channels,
-           .modes = modes,
-           .copies = copies,
-           .bilinear = bilinear},
-          op);
-  Tape* tape = exec.tape();
-  if (!tape) return out;
-  const std::array<bool, 5> tracked{tape->tracks(p.log_dt), tape->tracks(p.a_real),
-                                    tape->tracks(p.a_imag), tape->tracks(p.b), tape->tracks(p.c)};
-  if (std::ranges::none_of(tracked, std::identity{})) return out;
-  tape->record({out.a, out.w}, [p, out, tracked, rate, copies, modes, channels, bilinear](
-                                   Exec& ex, Gradients& gradients) {
-    Tensor da = gradients.find(out.a), dw = gradients.find(out.w);
-    if (!da.defined()) da = ex.zeros(out.a.shape());
-    if (!dw.defined()) dw = ex.zeros(out.w.shape());
-    const Tensor parts = ex.empty({channels, modes, 4}, DType::kFloat64);
-    const DiagonalParameters g{ex.empty(p.log_dt.shape()), ex.empty(p.a_real.shape()),
-                               ex.empty(p.a_imag.shape()), ex.empty(p.b.shape()),
-                               ex.empty(p.c.shape())};
-    enqueue(ex, scan_kernels(ex).diagonal_discretize_backward,
-            {.log_dt = p.log_dt.raw(),
-             .a_real = p.a_real.raw(),
-             .a_imag = p.a_imag.raw(),
-             .b = p.b.raw(),
-             .c = p.c.raw(),
-             .da = da.raw(),
-             .dw = dw.raw(),
-             .dlog_dt = g.log_dt.raw(),
-             .da_real = g.a_real.raw(),
-             .da_imag = g.a_imag.raw(),
-             .db = g.b.raw(),
-             .dc = g.c.raw(),
-             .parts = parts.raw(),
-             .rate = rate,
-             .channels = channels,
-             .modes = modes,
-             .copies = copies,
-             .bilinear = bilinear},
-            "discretize_diagonal backward");
-    add_if(ex, gradients, tracked[0], p.log_dt, g.log_dt);
-    add_if(ex, gradients, tracked[1], p.a_real, g.a_real);
-    add_if(ex, gradients, tracked[2], p.a_imag, g.a_imag);
-    add_if(ex, gradients, tracked[3], p.b, g.b);
-    add_if(ex, gradients, tracked[4], p.c, g.c);
-  });
-  return out;
 }
 
 }  // namespace rill

@@ -16,6 +16,7 @@ void fill_mlstm(ScanKernels& f32, ScanKernels& f64);
 void fill_rotary(ScanKernels& f32, ScanKernels& f64);
 void fill_block_linear(ScanKernels& f32, ScanKernels& f64);
 void fill_diagonal_ssm(ScanKernels& f32, ScanKernels& f64);
+void fill_diagonal_ssm_backward(ScanKernels& f32, ScanKernels& f64);
 void fill_diagonal_pack(ScanKernels& f32, ScanKernels& f64);
 void fill_diagonal_discretize(ScanKernels& f32, ScanKernels& f64);
 void fill_diagonal_response(ScanKernels& f32, ScanKernels& f64);

@@ -21,6 +21,7 @@ const Tables& tables() {
     fill_rotary(t.f32, t.f64);
     fill_block_linear(t.f32, t.f64);
     fill_diagonal_ssm(t.f32, t.f64);
+    fill_diagonal_ssm_backward(t.f32, t.f64);
     fill_diagonal_pack(t.f32, t.f64);
     fill_diagonal_discretize(t.f32, t.f64);
     fill_diagonal_response(t.f32, t.f64);

@@ -145,8 +145,6 @@ TEST_CASE("S4D steps give the bits of its forward, and convolution its values") 
         REQUIRE(std::memcmp(out.raw(), row_of(exec, y, t).raw(), out.bytes()) == 0);
       }
       CHECK(std::memcmp(whole.at("h").raw(), stepped.at("h").raw(), whole.bytes()) == 0);
-      // What depends on parameters alone was computed ahead: one state space, a GELU, a product, a
-      // gate remain.
       config.convolution = true;
       const S4d convolved(config, DType::kFloat32, 3);
       State other = convolved.initial_state(exec, 2);
@@ -158,8 +156,25 @@ TEST_CASE("S4D steps give the bits of its forward, and convolution its values") 
   set_cpu_target(before);
 }
 
+TEST_CASE("S4D's Stepper has discretised its parameters ahead") {
+  Exec exec({.threads = 1});
+  const S4d layer({.width = 8}, DType::kFloat32, 3);
+  const Tensor x = random_tensor({1, 8}, 5).to(DType::kFloat32);
+  const Tensor before = Tensor::empty({1, 8}, DType::kFloat32), after = before.clone();
+  Stepper stepper = layer.prepare_step(exec, 1);
+  State state = layer.initial_state(exec, 1);
+  REQUIRE(stepper.step(x, state, before) == StepStatus::kOk);
+  // A change of parameters is not seen: nothing of what they alone decide is left to a step.
+  layer.visit_parameters([](const std::string& name, const Tensor& value, ParameterGroup) {
+    if (name.starts_with("layer.kernel"))
+      value.copy_from(Tensor::zeros(value.shape(), value.dtype()));
+  });
+  State again = layer.initial_state(exec, 1);
+  REQUIRE(stepper.step(x, again, after) == StepStatus::kOk);
+  CHECK(std::memcmp(before.raw(), after.raw(), after.bytes()) == 0);
+}
+
 TEST_CASE("S4D's kernel is that of HiPPO's dense system") {
-  // legs: A of the diagonal part, kernels of N/2 modes against the dense normal matrix's by Krylov.
   Exec exec({.dtype = DType::kFloat64, .threads = 1});
   const std::int64_t length = 60;
   const S4d layer({.width = 2, .state_size = 8, .init = "lin"}, DType::kFloat64, 4);
