@@ -26,7 +26,7 @@ struct PackArgs {
 /// y[m, n] (+)= sum_k x[m, k] W[n, k] + bias[n]: one chain an element, which starts at y (where it accumulates), then the
 /// bias, then k strictly in order; bits depend neither on m nor on how rows, columns or calls are cut (a product over
 /// the second part of k that accumulates on the first part's result is the whole product). CPU: the kernel is reentrant
-/// and allocates nothing; other kernels may call core_kernels_f32().linear with a KernelContext{} (no pool) on the
+/// and allocates nothing; other kernels may call cpu_core_kernels_f32().linear with a KernelContext{} (no pool) on the
 /// calling thread, which costs some ten nanoseconds beside the product: fit for m = 1 ... 16 in a recurrence's loop.
 struct LinearArgs {
   const void* x = nullptr;
@@ -34,9 +34,8 @@ struct LinearArgs {
   const void* bias = nullptr;  // or null
   void* y = nullptr;
   std::int64_t m = 0, n = 0, k = 0;
-  std::int64_t x_row = 0,
-               x_col =
-                   1;  // strides of x in elements: x_col != 1 reads x transposed (weight gradients)
+  // Strides of x in elements: x_col != 1 reads x transposed (weight gradients).
+  std::int64_t x_row = 0, x_col = 1;
   std::int64_t y_row = 0;
   std::int64_t accumulate = 0;
   std::int64_t weight_dtype = 0;

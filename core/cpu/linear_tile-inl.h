@@ -31,7 +31,8 @@ inline constexpr std::int64_t kBlockK = 384;         // steps of k a block
 inline constexpr std::int64_t kRowK =
     kBlockK + 16;  // row stride of a copied block of x: not a power of two
 // Rows a tile: 12 x 2 sums fill 32 registers, 6 x 2 fill 16, each with two weights and one x.
-inline constexpr int kMaxRows = HWY_TARGET <= HWY_AVX3 ? 12 : 6;
+// The scalar target is never offered: it only has to compile.
+inline constexpr int kMaxRows = HWY_TARGET <= HWY_AVX3 ? 12 : HWY_TARGET == HWY_SCALAR ? 3 : 6;
 inline constexpr int kRowGroup =
     kMaxRows / 3;  // tiles of interleaved x have 1, 2 or 3 groups of rows
 
@@ -96,6 +97,21 @@ struct TileCall {
 // How x lies: rows read where they are, rows copied with the stride kRowK, or copied as [k][R].
 enum class Rows { kInPlace, kCopied, kInterleaved };
 
+// Vector v of V: only the last may be partial.
+template <int V>
+HWY_INLINE LinearVec load_columns(const float* p, int v, std::int64_t columns) {
+  const LinearTag d;
+  if (v + 1 < V) return hn::LoadU(d, p + v * kLanes);
+  return LoadN(d, p + v * kLanes, columns - v * kLanes);
+}
+
+template <int V>
+HWY_INLINE void store_columns(LinearVec value, float* p, int v, std::int64_t columns) {
+  const LinearTag d;
+  if (v + 1 < V) return hn::StoreU(value, d, p + v * kLanes);
+  StoreN(d, value, p + v * kLanes, columns - v * kLanes);
+}
+
 template <int R, int V, Rows kRows, class W>
 HWY_NOINLINE void tile(const TileCall<W>& call) {
   const LinearTag d;
@@ -105,12 +121,12 @@ HWY_NOINLINE void tile(const TileCall<W>& call) {
     unroll<V>([&](auto v) HWY_ATTR __attribute__((always_inline)) {
       sums[r][v] = hn::Zero(d);
       if (call.load_y && (kRows != Rows::kInterleaved || r < call.rows))
-        sums[r][v] = LoadN(d, call.y + r * call.y_row + v * kLanes, call.columns - v * kLanes);
+        sums[r][v] = load_columns<V>(call.y + r * call.y_row, v, call.columns);
     });
   });
   if (call.bias) {
     unroll<V>([&](auto v) HWY_ATTR __attribute__((always_inline)) {
-      const LinearVec bias = LoadN(d, call.bias + v * kLanes, call.columns - v * kLanes);
+      const LinearVec bias = load_columns<V>(call.bias, v, call.columns);
       unroll<R>([&](auto r) HWY_ATTR
                 __attribute__((always_inline)) { sums[r][v] = hn::Add(sums[r][v], bias); });
     });
@@ -148,7 +164,7 @@ HWY_NOINLINE void tile(const TileCall<W>& call) {
   unroll<R>([&](auto r) HWY_ATTR __attribute__((always_inline)) {
     if (kRows == Rows::kInterleaved && r >= call.rows) return;
     unroll<V>([&](auto v) HWY_ATTR __attribute__((always_inline)) {
-      StoreN(d, sums[r][v], call.y + r * call.y_row + v * kLanes, call.columns - v * kLanes);
+      store_columns<V>(sums[r][v], call.y + r * call.y_row, v, call.columns);
     });
   });
 }
