@@ -5,6 +5,8 @@
 #include <rill/scan/matrix_ops.h>
 #include <rill/scan/mlstm_scan.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 
 namespace rill {
@@ -96,9 +98,10 @@ Tensor mlstm_scan(Exec& exec, const Tensor& q, const Tensor& k, const Tensor& v,
   check_state(exec, kName, "C", c, {sequence.rows(), heads, a.keys, a.values});
   check_state(exec, kName, "n", n, {sequence.rows(), heads, a.keys});
   check_state(exec, kName, "m", m, {sequence.rows(), heads});
-  const Tensor inputs[] = {q, k, v, input_gate, log_forget, c, n, m};
-  bool keep = false;
-  for (const Tensor& input : inputs) keep = keep || tracked(exec, input);
+  const std::array<Tensor, 8> inputs{q, k, v, input_gate, log_forget, c, n, m};
+  std::array<bool, 8> wanted{};
+  std::ranges::transform(inputs, wanted.begin(), [&](const Tensor& x) { return tracked(exec, x); });
+  const bool keep = std::ranges::find(wanted, true) != wanted.end();
 
   Gates g{.input = input_gate, .log_forget = log_forget};
   g.initial_c = c, g.initial_n = n, g.initial_m = m;
@@ -123,14 +126,16 @@ Tensor mlstm_scan(Exec& exec, const Tensor& q, const Tensor& k, const Tensor& v,
     const AttentionGradients by_c =
         attention_backward(ex, a, gradients.find(out), gradients.find(g.final_c), true, kName);
     const GateGradients by_gates = gates_backward(ex, a, g, out, by_c, gradients);
-    gradients.add(ex, q, by_c.q);
-    gradients.add(ex, k, by_c.k);
-    gradients.add(ex, v, by_c.v);
-    gradients.add(ex, g.input, by_gates.input);
-    gradients.add(ex, g.log_forget, by_gates.log_forget);
-    gradients.add(ex, g.initial_c, by_c.initial);
-    gradients.add(ex, g.initial_n, by_gates.initial_n);
-    gradients.add(ex, g.initial_m, by_gates.initial_m);
+    const Tensor all[] = {by_c.q,
+                          by_c.k,
+                          by_c.v,
+                          by_gates.input,
+                          by_gates.log_forget,
+                          by_c.initial,
+                          by_gates.initial_n,
+                          by_gates.initial_m};
+    for (std::size_t i = 0; i < inputs.size(); ++i)
+      if (wanted[i]) gradients.add(ex, inputs[i], all[i]);
   });
   return out;
 }

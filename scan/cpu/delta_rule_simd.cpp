@@ -48,8 +48,7 @@ HWY_INLINE void ForwardTile(const DeltaRuleArgs& a, const Place& p) {
   const std::int64_t offset = (p.row * heads + p.head) * keys * values + p.column;
   float* HWY_RESTRICT state = Floats(a.final_state) + offset;
   if (a.final_state != a.initial)
-    for (std::int64_t i = 0; i < keys; ++i)
-      V::Load(Floats(a.initial) + offset + i * values, p.count).Store(state + i * values, p.count);
+    CopyTile<V>(Floats(a.initial) + offset, state, keys, values, p.count);
   const Vector scale = hn::Set(d, static_cast<float>(a.scale));
   const std::int64_t start = s.start[p.row], length = s.length[p.row];
   std::int64_t slot = matrix_slot(start, p.row);
@@ -61,11 +60,9 @@ HWY_INLINE void ForwardTile(const DeltaRuleArgs& a, const Place& p) {
     const std::int64_t t = start + step;
     if (a.kept && step % kMatrixChunk == 0) {
       float* kept = Floats(a.kept) + (slot++ * heads + p.head) * keys * values + p.column;
-      for (std::int64_t i = 0; i < keys; ++i)
-        V::Load(state + i * values, p.count).Store(kept + i * values, p.count);
+      CopyTile<V>(state, kept, keys, values, p.count);
     }
-    if (matrix::fresh_before(s, t))
-      for (std::int64_t i = 0; i < keys; ++i) V::Zero().Store(state + i * values, p.count);
+    if (matrix::fresh_before(s, t)) ClearTile<V>(state, keys, values, p.count);
     const float* HWY_RESTRICT q = Floats(a.q) + (t * heads + p.head) * keys;
     const float* HWY_RESTRICT k = key(t);
     const Vector beta = hn::Set(d, Floats(a.beta)[t * heads + p.head]);

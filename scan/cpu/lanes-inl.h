@@ -84,6 +84,18 @@ HWY_INLINE void ForTiles(std::int64_t begin, std::int64_t end, const F& f) {
   if (at < end) f.template operator()<hn::CappedTag<float, 4>, 1, true>(at, end - at);
 }
 
+/// A tile V of a state [keys, values] elsewhere: `from`, `to` are its first elements.
+template <class V>
+HWY_INLINE void CopyTile(const float* from, float* to, std::int64_t keys, std::int64_t values,
+                         std::int64_t count) {
+  for (std::int64_t i = 0; i < keys; ++i)
+    V::Load(from + i * values, count).Store(to + i * values, count);
+}
+template <class V>
+HWY_INLINE void ClearTile(float* to, std::int64_t keys, std::int64_t values, std::int64_t count) {
+  for (std::int64_t i = 0; i < keys; ++i) V::Zero().Store(to + i * values, count);
+}
+
 /// sum_i a[i] b[i], in an order that depends on `count` alone.
 HWY_INLINE float Dot(const float* a, const float* b, std::int64_t count) {
   const Tag d;

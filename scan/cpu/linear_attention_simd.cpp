@@ -38,8 +38,7 @@ HWY_INLINE void ForwardTile(const LinearAttentionArgs& a, const Place& p) {
   const std::int64_t offset = (p.row * heads + p.head) * keys * values + p.column;
   float* HWY_RESTRICT state = Floats(a.final_state) + offset;
   if (a.final_state != a.initial)
-    for (std::int64_t i = 0; i < keys; ++i)
-      V::Load(Floats(a.initial) + offset + i * values, p.count).Store(state + i * values, p.count);
+    CopyTile<V>(Floats(a.initial) + offset, state, keys, values, p.count);
   const matrix::Decay<float> decay(a, p.head);
   const Vector scale = hn::Set(d, static_cast<float>(a.scale));
   const std::int64_t start = s.start[p.row];
@@ -48,11 +47,9 @@ HWY_INLINE void ForwardTile(const LinearAttentionArgs& a, const Place& p) {
     const std::int64_t t = start + step;
     if (a.kept && step % kMatrixChunk == 0) {
       float* kept = Floats(a.kept) + (slot++ * heads + p.head) * keys * values + p.column;
-      for (std::int64_t i = 0; i < keys; ++i)
-        V::Load(state + i * values, p.count).Store(kept + i * values, p.count);
+      CopyTile<V>(state, kept, keys, values, p.count);
     }
-    if (matrix::fresh_before(s, t))
-      for (std::int64_t i = 0; i < keys; ++i) V::Zero().Store(state + i * values, p.count);
+    if (matrix::fresh_before(s, t)) ClearTile<V>(state, keys, values, p.count);
     const float* HWY_RESTRICT q = Floats(a.q) + (t * heads + p.head) * keys;
     const float* HWY_RESTRICT k = Floats(a.k) + (t * heads + p.head) * keys;
     V v = V::Load(Floats(a.v) + (t * heads + p.head) * values + p.column, p.count);
