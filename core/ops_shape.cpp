@@ -49,7 +49,7 @@ Tensor take(Exec& exec, const char* op, const Tensor& x, const Shape& shape, con
 void check_range(std::int64_t first, std::int64_t count, std::int64_t size, const char* op,
                  const char* what) {
   check(first >= 0 && count >= 0 && first <= size - count, ErrorCode::kShape,
-        "{}: {} {} to {} were asked for, there are {}.", op, what, first, first + count, size);
+        "{}: {} {} from {} on were asked for, there are {}.", op, count, what, first, size);
 }
 
 void check_sequence(const Tensor& x, const Sequence& sequence, const char* op) {
