@@ -58,36 +58,51 @@ struct KeepAll {
   }
 };
 
-// The gradients of a block that do not belong to one state.
+// The gradients of a tile's block that do not belong to one state; [vectors][steps][lanes], as in
+// TileBlocks.
+struct TileGradients {
+  static constexpr std::int64_t kSize = kSelectiveTile * kSteps;
+  HWY_ALIGN float ds[kSize];
+  HWY_ALIGN float dz[kSize];  // dL/dz, before the factor of the sums
+  HWY_ALIGN float du[kSize];
+  HWY_ALIGN float ddelta[kSize];  // times log2(e)
+};
 struct BlockGradients {
-  HWY_ALIGN float ds[kSteps * kLanes];
-  HWY_ALIGN float du[kSteps * kLanes];
-  HWY_ALIGN float ddelta[kSteps * kLanes];  // times log2(e)
+  const float* ds;
+  float *du, *ddelta;
 };
 
-// ds, dz, and zeros.
-HWY_INLINE void Ungate(D d, const SelectiveScanBackwardArgs& args, const View& in,
-                       const Block& block, BlockGradients& g) {
+using Blocks = TileBlocks<kSelectiveTile>;
+
+struct Stretch {
+  std::int64_t t, steps, first, count;  // tokens [t, t + steps), channels [first, first + count)
+};
+
+// ds and the factors of dz; zeros for the sums.
+HWY_INLINE void Ungate(D d, const SelectiveScanBackwardArgs& args, const View& in, const Stretch& s,
+                       TileGradients& g) {
   const V one = hn::Set(d, 1.0f);
-  for (std::int64_t i = 0; i < block.steps; ++i) {
-    const std::int64_t at = (block.t + i) * in.channels + block.e;
-    V ds = args.dy ? LoadN(d, static_cast<const float*>(args.dy) + at, block.lanes) : hn::Zero(d);
-    if (in.z) {
-      const V z = LoadN(d, in.z + at, block.lanes), s = Sigmoid(d, z);
-      const V slope = hn::Mul(s, hn::MulAdd(z, hn::Sub(one, s), one));
-      const V dz = hn::Mul(hn::Mul(ds, hn::Load(d, block.y + i * kLanes)), slope);
-      StoreN(d, dz, static_cast<float*>(args.dz) + at, block.lanes);
-      ds = hn::Mul(ds, Silu(d, z));
+  for (std::int64_t i = 0; i < s.steps; ++i) {
+    for (std::int64_t c = 0; c < s.count; c += kLanes) {
+      const std::int64_t from = (s.t + i) * in.channels + s.first + c, at = c * kSteps + i * kLanes;
+      V ds =
+          args.dy ? LoadN(d, static_cast<const float*>(args.dy) + from, s.count - c) : hn::Zero(d);
+      if (in.z) {
+        const V z = LoadN(d, in.z + from, s.count - c), sigma = Sigmoid(d, z);
+        const V slope = hn::Mul(sigma, hn::MulAdd(z, hn::Sub(one, sigma), one));
+        hn::Store(hn::Mul(ds, slope), d, g.dz + at);
+        ds = hn::Mul(ds, hn::Mul(z, sigma));
+      }
+      hn::Store(ds, d, g.ds + at);
+      hn::Store(hn::Zero(d), d, g.du + at);
+      hn::Store(hn::Zero(d), d, g.ddelta + at);
     }
-    hn::Store(ds, d, g.ds + i * kLanes);
-    hn::Store(hn::Zero(d), d, g.du + i * kLanes);
-    hn::Store(hn::Zero(d), d, g.ddelta + i * kLanes);
   }
 }
 
 // States [n, n + kCount) back through a block.
 template <int kCount>
-HWY_INLINE void BackStates(D d, const View& in, const Block& block, BlockGradients& gradients,
+HWY_INLINE void BackStates(D d, const View& in, const Block& block, const BlockGradients& gradients,
                            const Scratch& scratch, std::int64_t n, float* HWY_RESTRICT carry_memory,
                            float* HWY_RESTRICT da_memory) {
   V carry[kCount], a[kCount], da[kCount];
@@ -133,49 +148,47 @@ HWY_INLINE void BackStates(D d, const View& in, const Block& block, BlockGradien
   }
 }
 
-// dx, ddt, and the parts of dD and dbias.
-HWY_INLINE void Finish(D d, const SelectiveScanBackwardArgs& args, const View& in,
-                       const Block& block, const BlockGradients& g, float* HWY_RESTRICT part) {
-  const V bias = in.dt_bias ? LoadN(d, in.dt_bias + block.e, block.lanes) : hn::Zero(d);
-  const V skip = in.d ? LoadN(d, in.d + block.e, block.lanes) : hn::Zero(d);
-  V dskip = LoadN(d, part, block.lanes), dbias = LoadN(d, part + in.channels, block.lanes);
-  for (std::int64_t i = block.steps; i-- > 0;) {
-    const std::int64_t at = (block.t + i) * in.channels + block.e;
-    const V x = LoadN(d, in.x + at, block.lanes), ds = hn::Load(d, g.ds + i * kLanes),
-            du = hn::Load(d, g.du + i * kLanes);
-    const V raw = hn::Add(LoadN(d, in.dt + at, block.lanes), bias);
-    const V dx = hn::MulAdd(du, hn::Load(d, block.delta + i * kLanes), hn::Mul(ds, skip));
-    const V ddelta =
-        hn::MulAdd(hn::Load(d, g.ddelta + i * kLanes), hn::Set(d, 0.693147181f), hn::Mul(du, x));
-    const V draw = hn::Mul(ddelta, Sigmoid(d, raw));
-    StoreN(d, dx, static_cast<float*>(args.dx) + at, block.lanes);
-    StoreN(d, draw, static_cast<float*>(args.ddt) + at, block.lanes);
-    dskip = hn::MulAdd(ds, x, dskip);
-    dbias = hn::Add(dbias, draw);
+// dx, ddt, dz, and the parts of dD and dbias.
+HWY_INLINE void Finish(D d, const SelectiveScanBackwardArgs& args, const View& in, const Stretch& s,
+                       const Blocks& blocks, const TileGradients& g, float* HWY_RESTRICT part) {
+  for (std::int64_t i = s.steps; i-- > 0;) {
+    for (std::int64_t c = 0; c < s.count; c += kLanes) {
+      const std::int64_t e = s.first + c, to = (s.t + i) * in.channels + e,
+                         at = c * kSteps + i * kLanes;
+      const std::int64_t lanes = s.count - c;
+      const V x = LoadN(d, in.x + to, lanes), ds = hn::Load(d, g.ds + at),
+              du = hn::Load(d, g.du + at);
+      V raw = LoadN(d, in.dt + to, lanes), dx = hn::Mul(du, hn::Load(d, blocks.delta + at));
+      if (in.dt_bias) raw = hn::Add(raw, LoadN(d, in.dt_bias + e, lanes));
+      if (in.d) dx = hn::MulAdd(ds, LoadN(d, in.d + e, lanes), dx);
+      const V ddelta =
+          hn::MulAdd(hn::Load(d, g.ddelta + at), hn::Set(d, 0.693147181f), hn::Mul(du, x));
+      const V draw = hn::Mul(ddelta, Sigmoid(d, raw));
+      StoreN(d, dx, static_cast<float*>(args.dx) + to, lanes);
+      StoreN(d, draw, static_cast<float*>(args.ddt) + to, lanes);
+      if (in.z)
+        StoreN(d, hn::Mul(hn::Load(d, g.dz + at), hn::Load(d, blocks.y + at)),
+               static_cast<float*>(args.dz) + to, lanes);
+      float *dskip = part + c, *dbias = part + in.channels + c;
+      StoreN(d, hn::MulAdd(ds, x, LoadN(d, dskip, lanes)), dskip, lanes);
+      StoreN(d, hn::Add(draw, LoadN(d, dbias, lanes)), dbias, lanes);
+    }
   }
-  StoreN(d, dskip, part, block.lanes);
-  StoreN(d, dbias, part + in.channels, block.lanes);
 }
 
 // A vector of channels back through a block.
-HWY_INLINE void BackBlock(D d, const SelectiveScanBackwardArgs& args, const View& in, Block& block,
+HWY_INLINE void BackBlock(D d, const View& in, const Block& block, const BlockGradients& gradients,
                           const Scratch& scratch, const float* HWY_RESTRICT checkpoint,
-                          float* HWY_RESTRICT carry, std::int64_t row) {
-  BlockGradients gradients;
-  block.Prepare(d, in);
+                          float* HWY_RESTRICT carry, float* HWY_RESTRICT da) {
   for (std::int64_t n = 0; n < in.states; ++n) {
     const V state = LoadN(d, checkpoint + n * in.channels, block.lanes);
     hn::StoreU(state, d, scratch.state + n * kLanes);
     hn::StoreU(state, d, scratch.moving + n * kLanes);
   }
   Run(d, in, block, scratch.moving, kLanes, KeepAll{scratch.h, scratch.decay, in.states});
-  Ungate(d, args, in, block, gradients);
-  float* da = static_cast<float*>(args.parts_a) + row * in.states * in.channels + block.e;
   std::int64_t n = 0;
   for (; n + 4 <= in.states; n += 4) BackStates<4>(d, in, block, gradients, scratch, n, carry, da);
   for (; n < in.states; ++n) BackStates<1>(d, in, block, gradients, scratch, n, carry, da);
-  Finish(d, args, in, block, gradients,
-         static_cast<float*>(args.parts_d) + row * 2 * in.channels + block.e);
 }
 
 // The tile's part of dB and dC of a block: sums over lanes.
@@ -207,22 +220,28 @@ void BackTile(const SelectiveScanBackwardArgs& args, std::int64_t row, std::int6
     std::fill_n(static_cast<float*>(args.parts_d) + (row * 2 + p) * in.channels + first, count,
                 0.0f);
   float* parts = static_cast<float*>(args.parts_bc) + tile * 2 * sequence.tokens * in.states;
-  Block block;
+  Blocks blocks;
+  TileGradients g;
   for (std::int64_t chunk = (length + kSteps - 1) / kSteps; chunk-- > 0;) {
-    block.t = start + chunk * kSteps;
-    block.steps = std::min(kSteps, length - chunk * kSteps);
-    const std::int64_t cells = block.steps * in.states;
+    const Stretch s{start + chunk * kSteps, std::min(kSteps, length - chunk * kSteps), first,
+                    count};
+    const std::int64_t cells = s.steps * in.states;
     std::fill_n(scratch.db, cells * kLanes, 0.0f);
     std::fill_n(scratch.dc, cells * kLanes, 0.0f);
     const float* checkpoint = static_cast<const float*>(args.forward.checkpoints) +
                               (selective_checkpoint(sequence, row) + chunk) * size + first;
+    blocks.Prepare(d, in, s.t, s.steps, first, count);
+    Ungate(d, args, in, s, g);
     for (std::int64_t c = 0; c < count; c += kLanes) {
-      block.e = first + c;
-      block.lanes = count - c;
-      BackBlock(d, args, in, block, scratch, checkpoint + c, scratch.carry + c, row);
+      const Block block = blocks.At(d, in, s.t, s.steps, first, count, c);
+      const BlockGradients gradients{g.ds + c * kSteps, g.du + c * kSteps, g.ddelta + c * kSteps};
+      BackBlock(d, in, block, gradients, scratch, checkpoint + c, scratch.carry + c,
+                static_cast<float*>(args.parts_a) + row * size + first + c);
     }
-    SumLanes(d, scratch.db, parts + block.t * in.states, cells);
-    SumLanes(d, scratch.dc, parts + (sequence.tokens + block.t) * in.states, cells);
+    Finish(d, args, in, s, blocks, g,
+           static_cast<float*>(args.parts_d) + row * 2 * in.channels + first);
+    SumLanes(d, scratch.db, parts + s.t * in.states, cells);
+    SumLanes(d, scratch.dc, parts + (sequence.tokens + s.t) * in.states, cells);
   }
   ChannelsFirst(scratch.carry, static_cast<float*>(args.dinitial) + row * size + first * in.states,
                 count, in.states, kSelectiveTile);

@@ -72,31 +72,55 @@ struct View {
         states(args.states) {}
 };
 
-// A block of time of one vector of channels: tokens [t, t + steps), channels [e, e + lanes).
+// A block of time of one vector of channels: tokens [t, t + steps), channels [e, e + lanes). Arrays
+// are [steps][kLanes].
 struct Block {
   std::int64_t t, steps, e, lanes;
-  bool clamp;                              // the exponents may lie below -125
-  HWY_ALIGN float delta[kSteps * kLanes];  // softplus(dt + bias)
-  HWY_ALIGN float u[kSteps * kLanes];      // delta x
-  HWY_ALIGN float y[kSteps * kLanes];      // sums, before the gate
+  bool clamp;          // the exponents may lie below -125
+  const float* delta;  // softplus(dt + bias)
+  const float* u;      // delta x
+  float* y;            // D x, then the sums before the gate
+};
 
-  // Fills delta, u and y = D x.
-  HWY_INLINE void Prepare(D d, const View& in) {
-    const V bias = in.dt_bias ? LoadN(d, in.dt_bias + e, lanes) : hn::Zero(d);
-    const V skip = in.d ? LoadN(d, in.d + e, lanes) : hn::Zero(d);
-    V largest = hn::Zero(d), steepest = hn::Zero(d);
+// The blocks of a tile of up to kChannels channels. A step's row is read once, from end to end:
+// channels of one vector lie pages apart from step to step, where no hardware looks ahead.
+template <std::int64_t kChannels>
+struct TileBlocks {
+  static constexpr std::int64_t kSize = kChannels * kSteps;
+  HWY_ALIGN float delta[kSize], u[kSize], y[kSize];
+  HWY_ALIGN float largest[kChannels];  // step of a channel in the block
+
+  // Fills delta, u and y = D x, at tokens [t, t + steps) and channels [first, first + count).
+  HWY_INLINE void Prepare(D d, const View& in, std::int64_t t, std::int64_t steps,
+                          std::int64_t first, std::int64_t count) {
+    for (std::int64_t c = 0; c < count; c += kLanes) hn::Store(hn::Zero(d), d, largest + c);
     for (std::int64_t i = 0; i < steps; ++i) {
-      const std::int64_t at = (t + i) * in.channels + e;
-      const V step = Softplus(d, hn::Add(LoadN(d, in.dt + at, lanes), bias)),
-              input = LoadN(d, in.x + at, lanes);
-      largest = hn::Max(largest, step);
-      hn::Store(step, d, delta + i * kLanes);
-      hn::Store(hn::Mul(step, input), d, u + i * kLanes);
-      hn::Store(hn::Mul(skip, input), d, y + i * kLanes);
+      const std::int64_t row = (t + i) * in.channels + first;
+      for (std::int64_t c = 0; c < count; c += kLanes) {
+        const std::int64_t lanes = count - c, at = c * kSteps + i * kLanes;
+        const V x = LoadN(d, in.x + row + c, lanes);
+        V raw = LoadN(d, in.dt + row + c, lanes), skip = hn::Zero(d);
+        if (in.dt_bias) raw = hn::Add(raw, LoadN(d, in.dt_bias + first + c, lanes));
+        if (in.d) skip = hn::Mul(x, LoadN(d, in.d + first + c, lanes));
+        const V step = Softplus(d, raw);
+        hn::Store(hn::Max(hn::Load(d, largest + c), step), d, largest + c);
+        hn::Store(step, d, delta + at);
+        hn::Store(hn::Mul(step, x), d, u + at);
+        hn::Store(skip, d, y + at);
+      }
     }
+  }
+
+  // The block of the vector of channels at first + c.
+  HWY_INLINE Block At(D d, const View& in, std::int64_t t, std::int64_t steps, std::int64_t first,
+                      std::int64_t count, std::int64_t c) {
+    const std::int64_t e = first + c, lanes = count - c;
+    V steepest = hn::Zero(d);
     for (std::int64_t n = 0; n < in.states; ++n)
       steepest = hn::Min(steepest, LoadN(d, in.a + n * in.channels + e, lanes));
-    clamp = !hn::AllTrue(d, hn::Gt(hn::Mul(largest, steepest), hn::Set(d, -124.0f)));
+    const V lowest = hn::Mul(hn::Load(d, largest + c), steepest);
+    const bool clamp = !hn::AllTrue(d, hn::Gt(lowest, hn::Set(d, -124.0f)));
+    return {t, steps, e, lanes, clamp, delta + c * kSteps, u + c * kSteps, y + c * kSteps};
   }
 };
 
@@ -109,8 +133,8 @@ struct KeepNone {
 // States [n, n + kCount) through a block; h in memory [states][stride] is read before and written
 // after it.
 template <int kCount, bool kClamp, class Keep>
-HWY_INLINE void RunStates(D d, const View& in, Block& block, std::int64_t n, float* HWY_RESTRICT h,
-                          std::int64_t stride, const Keep& keep) {
+HWY_INLINE void RunStates(D d, const View& in, const Block& block, std::int64_t n,
+                          float* HWY_RESTRICT h, std::int64_t stride, const Keep& keep) {
   V state[kCount], a[kCount];
   HWY_UNROLL(8)
   for (int k = 0; k < kCount; ++k) {
@@ -142,7 +166,8 @@ HWY_INLINE void RunStates(D d, const View& in, Block& block, std::int64_t n, flo
 
 // All states through a block: block.y becomes D x + C h, summed in the order of the states.
 template <bool kClamp, class Keep>
-void RunBlock(D d, const View& in, Block& block, float* h, std::int64_t stride, const Keep& keep) {
+void RunBlock(D d, const View& in, const Block& block, float* h, std::int64_t stride,
+              const Keep& keep) {
   std::int64_t n = 0;
   for (; n + kStates <= in.states; n += kStates)
     RunStates<kStates, kClamp>(d, in, block, n, h, stride, keep);
@@ -151,7 +176,7 @@ void RunBlock(D d, const View& in, Block& block, float* h, std::int64_t stride, 
 }
 
 template <class Keep>
-HWY_INLINE void Run(D d, const View& in, Block& block, float* h, std::int64_t stride,
+HWY_INLINE void Run(D d, const View& in, const Block& block, float* h, std::int64_t stride,
                     const Keep& keep) {
   if (block.clamp)
     RunBlock<true>(d, in, block, h, stride, keep);

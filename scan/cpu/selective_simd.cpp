@@ -15,21 +15,26 @@ namespace rill {
 namespace HWY_NAMESPACE {
 namespace selective {
 
+constexpr std::int64_t kTile = 256;
+using Blocks = TileBlocks<kTile>;
+
 // y = sums, gated.
-HWY_INLINE void Write(D d, const View& in, const Block& block, float* HWY_RESTRICT y) {
-  for (std::int64_t i = 0; i < block.steps; ++i) {
-    const std::int64_t at = (block.t + i) * in.channels + block.e;
-    V sum = hn::Load(d, block.y + i * kLanes);
-    if (in.z) sum = hn::Mul(sum, Silu(d, LoadN(d, in.z + at, block.lanes)));
-    StoreN(d, sum, y + at, block.lanes);
+HWY_INLINE void Write(D d, const View& in, const Blocks& blocks, std::int64_t t, std::int64_t steps,
+                      std::int64_t first, std::int64_t count, float* HWY_RESTRICT y) {
+  for (std::int64_t i = 0; i < steps; ++i) {
+    const std::int64_t row = (t + i) * in.channels + first;
+    for (std::int64_t c = 0; c < count; c += kLanes) {
+      V sum = hn::Load(d, blocks.y + c * kSteps + i * kLanes);
+      if (in.z) sum = hn::Mul(sum, Silu(d, LoadN(d, in.z + row + c, count - c)));
+      StoreN(d, sum, y + row + c, count - c);
+    }
   }
 }
 
 void ScanTile(const SelectiveScanArgs& args, std::int64_t row, std::int64_t tile) {
   const D d;
   const View in(args);
-  const std::int64_t first = tile * kSelectiveTile,
-                     count = std::min(kSelectiveTile, in.channels - first);
+  const std::int64_t first = tile * kTile, count = std::min(kTile, in.channels - first);
   const std::int64_t start = args.sequence.start[row], length = args.sequence.length[row];
   const std::int64_t size = in.channels * in.states;
   float* h = static_cast<float*>(args.work) + row * size + first;
@@ -39,20 +44,16 @@ void ScanTile(const SelectiveScanArgs& args, std::int64_t row, std::int64_t tile
   if (args.checkpoints)
     keep = static_cast<float*>(args.checkpoints) + selective_checkpoint(args.sequence, row) * size +
            first;
-  Block block;
+  Blocks blocks;
   for (std::int64_t i = 0; i < length; i += kSteps) {
     for (std::int64_t n = 0; keep && n < in.states; ++n)
       std::copy_n(h + n * in.channels, count, keep + n * in.channels);
     if (keep) keep += size;
-    block.t = start + i;
-    block.steps = std::min(kSteps, length - i);
-    for (std::int64_t c = 0; c < count; c += kLanes) {
-      block.e = first + c;
-      block.lanes = count - c;
-      block.Prepare(d, in);
-      Run(d, in, block, h + c, in.channels, KeepNone());
-      Write(d, in, block, static_cast<float*>(args.y));
-    }
+    const std::int64_t t = start + i, steps = std::min(kSteps, length - i);
+    blocks.Prepare(d, in, t, steps, first, count);
+    for (std::int64_t c = 0; c < count; c += kLanes)
+      Run(d, in, blocks.At(d, in, t, steps, first, count, c), h + c, in.channels, KeepNone());
+    Write(d, in, blocks, t, steps, first, count, static_cast<float*>(args.y));
   }
   ChannelsFirst(h, static_cast<float*>(args.final_state) + row * size + first * in.states, count,
                 in.states, in.channels);
@@ -74,7 +75,7 @@ void SelectivePrepare(const SelectivePrepareArgs& args, const KernelContext&) {
 
 void SelectiveScan(const SelectiveScanArgs& args, const KernelContext& context) {
   zero_outside(args.sequence, static_cast<float*>(args.y), args.channels);
-  const std::int64_t tiles = (args.channels + kSelectiveTile - 1) / kSelectiveTile;
+  const std::int64_t tiles = (args.channels + selective::kTile - 1) / selective::kTile;
   context.parallel_for(args.sequence.rows * tiles, [&](std::int64_t task) {
     selective::ScanTile(args, task / tiles, task % tiles);
   });
