@@ -115,11 +115,14 @@ struct TileBlocks {
   HWY_INLINE Block At(D d, const View& in, std::int64_t t, std::int64_t steps, std::int64_t first,
                       std::int64_t count, std::int64_t c) {
     const std::int64_t e = first + c, lanes = count - c;
-    V steepest = hn::Zero(d);
-    for (std::int64_t n = 0; n < in.states; ++n)
-      steepest = hn::Min(steepest, LoadN(d, in.a + n * in.channels + e, lanes));
-    const V lowest = hn::Mul(hn::Load(d, largest + c), steepest);
-    const bool clamp = !hn::AllTrue(d, hn::Gt(lowest, hn::Set(d, -124.0f)));
+    bool clamp = true;
+    if (steps > 2) {  // fewer are clamped sooner than looked at
+      V steepest = hn::Zero(d);
+      for (std::int64_t n = 0; n < in.states; ++n)
+        steepest = hn::Min(steepest, LoadN(d, in.a + n * in.channels + e, lanes));
+      const V lowest = hn::Mul(hn::Load(d, largest + c), steepest);
+      clamp = !hn::AllTrue(d, hn::Gt(lowest, hn::Set(d, -124.0f)));
+    }
     return {t, steps, e, lanes, clamp, delta + c * kSteps, u + c * kSteps, y + c * kSteps};
   }
 };
@@ -184,16 +187,85 @@ HWY_INLINE void Run(D d, const View& in, const Block& block, float* h, std::int6
     RunBlock<false>(d, in, block, h, stride, keep);
 }
 
-// [channels][states] of a tile <-> [states][stride] of channels.
+#if HWY_TARGET != HWY_SCALAR
+
+// Rows of four floats, one every `stride`, in the blocks of a vector; and the way back.
+template <class DW>
+HWY_INLINE hn::Vec<DW> GatherRows(DW d, const float* p, std::int64_t stride) {
+  constexpr std::int64_t rows = static_cast<std::int64_t>(hn::MaxLanes(DW())) / 4;
+  if constexpr (rows == 1) {
+    return hn::LoadU(d, p);
+  } else {
+    const hn::Half<DW> half;
+    return hn::Combine(d, GatherRows(half, p + rows / 2 * stride, stride),
+                       GatherRows(half, p, stride));
+  }
+}
+template <class DW>
+HWY_INLINE void ScatterRows(DW d, hn::Vec<DW> v, float* p, std::int64_t stride) {
+  constexpr std::int64_t rows = static_cast<std::int64_t>(hn::MaxLanes(DW())) / 4;
+  if constexpr (rows == 1) {
+    hn::StoreU(v, d, p);
+  } else {
+    const hn::Half<DW> half;
+    ScatterRows(half, hn::LowerHalf(half, v), p, stride);
+    ScatterRows(half, hn::UpperHalf(half, v), p + rows / 2 * stride, stride);
+  }
+}
+
+// Transposes the 4 x 4 in every block of four vectors.
+HWY_INLINE void TransposeBlocks(D d, V& v0, V& v1, V& v2, V& v3) {
+  const hn::RepartitionToWide<D> dw;
+  const V a = hn::InterleaveLower(d, v0, v1), b = hn::InterleaveUpper(d, v0, v1);
+  const V c = hn::InterleaveLower(d, v2, v3), e = hn::InterleaveUpper(d, v2, v3);
+  v0 = hn::BitCast(d, hn::InterleaveLower(dw, hn::BitCast(dw, a), hn::BitCast(dw, c)));
+  v1 = hn::BitCast(d, hn::InterleaveUpper(dw, hn::BitCast(dw, a), hn::BitCast(dw, c)));
+  v2 = hn::BitCast(d, hn::InterleaveLower(dw, hn::BitCast(dw, b), hn::BitCast(dw, e)));
+  v3 = hn::BitCast(d, hn::InterleaveUpper(dw, hn::BitCast(dw, b), hn::BitCast(dw, e)));
+}
+
+#endif  // HWY_SCALAR
+
+// [channels][states] of a tile -> [states][stride] of channels. A step of one token does little
+// else: four states of a vector of channels at a time.
 HWY_INLINE void StatesFirst(const float* HWY_RESTRICT from, float* HWY_RESTRICT to,
                             std::int64_t channels, std::int64_t states, std::int64_t stride) {
-  for (std::int64_t n = 0; n < states; ++n)
-    for (std::int64_t e = 0; e < channels; ++e) to[n * stride + e] = from[e * states + n];
+  std::int64_t whole = 0, fours = 0;
+#if HWY_TARGET != HWY_SCALAR
+  const D d;
+  whole = channels / kLanes * kLanes;
+  fours = states / 4 * 4;
+  for (std::int64_t e = 0; e < whole; e += kLanes)
+    for (std::int64_t n = 0; n < fours; n += 4) {
+      // Block g of row k: channel e + 4 g + k.
+      V v[4];
+      for (int k = 0; k < 4; ++k) v[k] = GatherRows(d, from + (e + k) * states + n, 4 * states);
+      TransposeBlocks(d, v[0], v[1], v[2], v[3]);
+      for (int k = 0; k < 4; ++k) hn::StoreU(v[k], d, to + (n + k) * stride + e);
+    }
+#endif
+  for (std::int64_t e = 0; e < channels; ++e)
+    for (std::int64_t n = e < whole ? fours : 0; n < states; ++n)
+      to[n * stride + e] = from[e * states + n];
 }
 HWY_INLINE void ChannelsFirst(const float* HWY_RESTRICT from, float* HWY_RESTRICT to,
                               std::int64_t channels, std::int64_t states, std::int64_t stride) {
+  std::int64_t whole = 0, fours = 0;
+#if HWY_TARGET != HWY_SCALAR
+  const D d;
+  whole = channels / kLanes * kLanes;
+  fours = states / 4 * 4;
+  for (std::int64_t e = 0; e < whole; e += kLanes)
+    for (std::int64_t n = 0; n < fours; n += 4) {
+      V v[4];
+      for (int k = 0; k < 4; ++k) v[k] = hn::LoadU(d, from + (n + k) * stride + e);
+      TransposeBlocks(d, v[0], v[1], v[2], v[3]);
+      for (int k = 0; k < 4; ++k) ScatterRows(d, v[k], to + (e + k) * states + n, 4 * states);
+    }
+#endif
   for (std::int64_t e = 0; e < channels; ++e)
-    for (std::int64_t n = 0; n < states; ++n) to[e * states + n] = from[n * stride + e];
+    for (std::int64_t n = e < whole ? fours : 0; n < states; ++n)
+      to[e * states + n] = from[n * stride + e];
 }
 
 }  // namespace selective

@@ -15,8 +15,17 @@ namespace rill {
 namespace HWY_NAMESPACE {
 namespace selective {
 
-constexpr std::int64_t kTile = 256;
-using Blocks = TileBlocks<kTile>;
+// The most channels of a tile: rows of 2 KiB, long enough for the hardware's own look-ahead.
+constexpr std::int64_t kLargestTile = 512;
+using Blocks = TileBlocks<kLargestTile>;
+
+// Channels of a tile: as many as leave every thread three tasks. No result depends on it.
+std::int64_t TileOf(const SelectiveScanArgs& args, const KernelContext& context) {
+  const std::int64_t tasks = context.pool ? 3 * (context.pool->threads() - 1) + 1 : 1;
+  std::int64_t tile = kLargestTile;
+  while (tile > 64 && args.sequence.rows * ((args.channels + tile - 1) / tile) < tasks) tile /= 2;
+  return tile;
+}
 
 // y = sums, gated.
 HWY_INLINE void Write(D d, const View& in, const Blocks& blocks, std::int64_t t, std::int64_t steps,
@@ -31,10 +40,10 @@ HWY_INLINE void Write(D d, const View& in, const Blocks& blocks, std::int64_t t,
   }
 }
 
-void ScanTile(const SelectiveScanArgs& args, std::int64_t row, std::int64_t tile) {
+void ScanTile(const SelectiveScanArgs& args, std::int64_t row, std::int64_t first,
+              std::int64_t count) {
   const D d;
   const View in(args);
-  const std::int64_t first = tile * kTile, count = std::min(kTile, in.channels - first);
   const std::int64_t start = args.sequence.start[row], length = args.sequence.length[row];
   const std::int64_t size = in.channels * in.states;
   float* h = static_cast<float*>(args.work) + row * size + first;
@@ -75,9 +84,11 @@ void SelectivePrepare(const SelectivePrepareArgs& args, const KernelContext&) {
 
 void SelectiveScan(const SelectiveScanArgs& args, const KernelContext& context) {
   zero_outside(args.sequence, static_cast<float*>(args.y), args.channels);
-  const std::int64_t tiles = (args.channels + selective::kTile - 1) / selective::kTile;
+  const std::int64_t tile = selective::TileOf(args, context);
+  const std::int64_t tiles = (args.channels + tile - 1) / tile;
   context.parallel_for(args.sequence.rows * tiles, [&](std::int64_t task) {
-    selective::ScanTile(args, task / tiles, task % tiles);
+    const std::int64_t first = task % tiles * tile;
+    selective::ScanTile(args, task / tiles, first, std::min(tile, args.channels - first));
   });
 }
 

@@ -89,7 +89,8 @@ SequenceCase selective_case(std::int64_t channels, std::int64_t states, bool all
 
 std::vector<SequenceCase> selective_cases() {
   return {selective_case(1, 1, false), selective_case(5, 3, true),   selective_case(16, 16, true),
-          selective_case(33, 4, true), selective_case(130, 7, true), selective_case(20, 17, false)};
+          selective_case(33, 4, true), selective_case(130, 7, true), selective_case(20, 17, false),
+          selective_case(531, 2, true)};
 }
 
 std::vector<SequenceCase> all_cases() {
