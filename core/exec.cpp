@@ -1,4 +1,5 @@
 #include <rill/core/exec.h>
+#include <rill/core/float_mode.h>
 #include <rill/core/kernel.h>
 #include <rill/core/recorder.h>
 #include <rill/core/weight_cache.h>
@@ -50,6 +51,7 @@ Tensor Exec::zeros(const Shape& shape) {
 void enqueue_call(Exec& exec, const KernelCall& call) {
   const KernelContext context{&exec.thread_pool()};
   if (exec.recorder() && exec.recorder()->record(call)) return;
+  const DenormalsAreZero mode;
   call.invoke(call.kernel, call.args, context);
 }
 

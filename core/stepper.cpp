@@ -1,4 +1,5 @@
 #include <rill/core/check.h>
+#include <rill/core/float_mode.h>
 #include <rill/core/recorder.h>
 #include <rill/core/stepper.h>
 #include <rill/core/tape.h>
@@ -116,6 +117,7 @@ StepStatus Stepper::step(std::span<const std::byte> x, State& state, std::span<s
         reinterpret_cast<std::uintptr_t>(fields[static_cast<std::size_t>(patch.buffer)].raw()) + patch.delta;
   std::memcpy(program.input.raw(), x.data(), x.size());
   const KernelContext context{};
+  const DenormalsAreZero mode;
   for (const Recorder::Call& call : program.recorder.calls())
     call.invoke(call.kernel, arguments.data() + call.offset, context);
   for (const auto& [f, tensor] : program.rebound)

@@ -1,4 +1,5 @@
 #include <rill/core/check.h>
+#include <rill/core/float_mode.h>
 #include <rill/core/thread_pool.h>
 
 #include <atomic>
@@ -30,6 +31,7 @@ struct ThreadPool::Shared {
   std::atomic<int> busy{0};
   std::atomic<std::int64_t> next{0};
   std::int64_t tasks = 0;
+  unsigned mode = 0;  // the caller's, so that a task's bits do not depend on its thread
   Function function = nullptr;
   const void* context = nullptr;
 
@@ -51,6 +53,7 @@ struct ThreadPool::Shared {
       }
       seen = epoch.load(std::memory_order_acquire);
       if (stop.load(std::memory_order_relaxed)) return;
+      set_float_mode(mode);
       drain();
       busy.fetch_sub(1, std::memory_order_release);
     }
@@ -83,6 +86,7 @@ ThreadPool::~ThreadPool() {
 void ThreadPool::run(std::int64_t tasks, Function function, const void* context) {
   Shared& s = *shared_;
   s.tasks = tasks;
+  s.mode = float_mode();
   s.function = function;
   s.context = context;
   s.next.store(0, std::memory_order_relaxed);
