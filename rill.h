@@ -4,6 +4,14 @@
 #include <rill/core/core.h>
 #include <rill/hippo/hippo.h>
 #include <rill/io/io.h>
+#include <rill/model/model.h>
+#include <rill/model/registry.h>
+#include <rill/model/sampler.h>
 #include <rill/rnn/rnn.h>
 #include <rill/scan/scan.h>
 #include <rill/ssm/ssm.h>
+#include <rill/train/dataset.h>
+#include <rill/train/evaluate.h>
+#include <rill/train/objective.h>
+#include <rill/train/optimizer.h>
+#include <rill/train/trainer.h>

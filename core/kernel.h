@@ -48,10 +48,30 @@ void enqueue(Exec& exec, Kernel<Args> kernel, const std::type_identity_t<Args>& 
   enqueue_call(exec, {invoke, reinterpret_cast<void (*)()>(kernel), &args, sizeof(Args)});
 }
 
-/// float: `f32`, double: `f64`, by the Exec's dtype. Tables of kernels are made of these.
+/// While alive, float32 kernels are the plain loops in float: what the error of the vector kernels is measured against.
+/// For tests; one thread, no other Exec at work.
+class PlainKernels {
+ public:
+  PlainKernels() noexcept { active_ = true; }
+  ~PlainKernels() { active_ = false; }
+  PlainKernels(const PlainKernels&) = delete;
+  PlainKernels& operator=(const PlainKernels&) = delete;
+  static bool active() noexcept { return active_; }
+
+ private:
+  static inline bool active_ = false;
+};
+
 template <class Table>
 const Table& by_dtype(const Exec& exec, const Table& f32, const Table& f64) {
   return exec.dtype() == DType::kFloat64 ? f64 : f32;
+}
+
+/// The table for an Exec's dtype: `plain` is the double's code in float.
+template <class Table>
+const Table& by_dtype(const Exec& exec, const Table& f32, const Table& f64, const Table& plain) {
+  if (exec.dtype() == DType::kFloat64) return f64;
+  return PlainKernels::active() ? plain : f32;
 }
 
 }  // namespace rill

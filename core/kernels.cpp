@@ -8,7 +8,8 @@ const CoreKernels& core_kernels(const Exec& exec) {
     check(table != nullptr, ErrorCode::kDevice, "core: this build has no CUDA back end.");
     return *table;
   }
-  return by_dtype(exec, cpu_core_kernels_f32(), cpu_core_kernels_f64());
+  return by_dtype(exec, cpu_core_kernels_f32(), cpu_core_kernels_f64(),
+                  cpu_core_kernels_plain_f32());
 }
 
 }  // namespace rill

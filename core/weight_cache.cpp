@@ -23,7 +23,8 @@ void pack_now(Exec& exec, const PackArgs& args) {
 Tensor WeightCache::packed(Exec& exec, const Tensor& weight, std::int64_t row0, std::int64_t rows,
                            bool transposed) {
   const std::int64_t columns = weight.size(-1);
-  const Key key{weight.raw(), row0, rows, transposed, columns};
+  // Plain kernels have a layout of their own.
+  const Key key{weight.raw(), row0, rows, transposed, PlainKernels::active(), columns};
   const std::uint64_t version = weight.storage()->version();
   auto entry = entries_.find(key);
   if (entry == entries_.end()) {

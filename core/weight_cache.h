@@ -27,7 +27,7 @@ class WeightCache {
   Tensor packed(Exec& exec, const Tensor& weight, std::int64_t row0, std::int64_t rows, bool transposed);
 
  private:
-  using Key = std::tuple<const void*, std::int64_t, std::int64_t, bool, std::int64_t>;
+  using Key = std::tuple<const void*, std::int64_t, std::int64_t, bool, bool, std::int64_t>;
   std::map<Key, PackedWeight> entries_;
 };
 

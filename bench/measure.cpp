@@ -1,0 +1,227 @@
+#include "bench.h"
+#include "timing.h"
+
+#include <rill/core/kernel.h>
+#include <rill/core/ops.h>
+
+#include <sys/mman.h>
+
+#include <limits>
+
+namespace rill::bench {
+namespace {
+
+Tensor random_tensor(const Shape& shape, std::uint64_t seed) {
+  const Tensor values = Tensor::empty(shape, DType::kFloat32);
+  Generator generator(seed);
+  for (float& value : values.span<float>()) value = static_cast<float>(generator.uniform(-1, 1));
+  return values;
+}
+
+double parameter_bytes(const SequenceLayer& layer) {
+  double bytes = 0;
+  for (const Tensor& parameter : layer.parameters()) bytes += static_cast<double>(parameter.bytes());
+  return bytes;
+}
+
+// One measured case: its samples are nanoseconds of one call over `tokens` tokens.
+struct Case {
+  const SequenceLayer& layer;
+  Exec& exec;
+  std::int64_t batch, length;
+  double seconds;
+
+  Samples forward() const {
+    const Tensor x = random_tensor({batch, length, layer.input_size()}, 1);
+    State state = layer.initial_state(exec, batch);
+    return repeat([&] { layer.forward(exec, x, state); }, seconds);
+  }
+
+  Samples backward_too() const {
+    const Tensor x = random_tensor({batch, length, layer.input_size()}, 1);
+    const Tensor dy = random_tensor({batch, length, layer.output_size()}, 2);
+    Tape tape;
+    return repeat(
+        [&] {
+          State state = layer.initial_state(exec, batch);
+          tape.watch(x);
+          Tensor y;
+          {
+            const TapeScope scope(exec, &tape);
+            y = layer.forward(exec, x, state);
+          }
+          backward(exec, tape, {{y, dy}});
+          tape.clear();
+        },
+        seconds);
+  }
+
+  Samples step() const {
+    State state = layer.initial_state(exec, batch);
+    Stepper stepper = layer.prepare_step(exec, batch);
+    const Tensor x = random_tensor({batch, layer.input_size()}, 1);
+    const Tensor y = Tensor::empty({batch, layer.output_size()}, DType::kFloat32);
+    return repeat([&] { (void)stepper.step(x, state, y); }, seconds, 1000);
+  }
+
+  Samples run(const std::string& mode) const {
+    if (mode == "forward") return forward();
+    if (mode == "backward") return backward_too();
+    if (mode == "step") return step();
+    throw Error(ErrorCode::kConfig, "bench: the modes are forward, backward and step; '" + mode + "' came.");
+  }
+};
+
+Row measure(const LayerType& type, const std::string& mode, std::int64_t length, int threads, const Options& options) {
+  const auto layer = make_layer(type.name, options.width);
+  Row row{.layer = type.name,
+          .mode = mode,
+          .B = options.batch,
+          .T = mode == "step" ? 1 : length,
+          .D = options.width,
+          .threads = mode == "step" ? 1 : threads,
+          .target = cpu_target()};
+  const auto tokens = static_cast<double>(row.B * row.T);
+  Exec exec({.threads = row.threads});
+  Samples samples = Case{*layer, exec, row.B, row.T, options.seconds}.run(mode);
+  row.rss_bytes = rss_bytes();
+  row.p50_ns = samples.median() / tokens;
+  row.p99_ns = samples.quantile(0.99) / tokens;
+  row.max_ns = samples.quantile(1.0) / tokens;
+  row.ns_per_token = row.p50_ns;
+  const double passes = mode == "backward" ? 3.0 : 1.0;
+  const double io = 4.0 * static_cast<double>(layer->input_size() + layer->output_size());
+  const double once = (parameter_bytes(*layer) + 2.0 * static_cast<double>(row.B) * static_cast<double>(layer->state_spec().bytes())) / tokens;
+  row.GBps = passes * (io + once) / row.ns_per_token;
+  row.GFLOPs = passes * layer->flops_per_token() / row.ns_per_token;
+  row.baseline_ns = row.ratio = std::numeric_limits<double>::quiet_NaN();
+  if (options.baseline) {
+    // Plain loops are slow: a shorter sequence has the same time a token.
+    const PlainKernels plain;
+    const std::int64_t short_length = std::min<std::int64_t>(row.T, 1024);
+    Exec one({.threads = 1});
+    Samples slow = Case{*layer, one, row.B, short_length, options.seconds / 2}.run(mode);
+    row.baseline_ns = slow.median() / static_cast<double>(row.B * short_length);
+    row.ratio = row.baseline_ns / row.ns_per_token;
+  }
+  return row;
+}
+
+double read_rate() {
+  constexpr std::int64_t kFloats = std::int64_t{64} << 20;
+  const Tensor array = Tensor::zeros({kFloats}, DType::kFloat32);
+  const auto* words = static_cast<const std::uint64_t*>(array.raw());
+  volatile std::uint64_t sink = 0;
+  Samples samples = repeat(
+      [&] {
+        // Eight sums: the loads, not the additions, are the limit.
+        std::uint64_t sums[8] = {};
+        for (std::int64_t i = 0; i < kFloats / 2; i += 8)
+          for (int j = 0; j < 8; ++j) sums[j] += words[i + j];
+        for (const std::uint64_t sum : sums) sink = sink + sum;
+      },
+      0.3);
+  return static_cast<double>(array.bytes()) / samples.quantile(0);
+}
+
+double product_rate() {
+  Exec exec({.threads = 1});
+  const Tensor x = random_tensor({1024, 1024}, 1), w = random_tensor({1024, 1024}, 2);
+  Samples samples = repeat([&] { linear(exec, x, w); }, 0.5);
+  return 2.0 * 1024 * 1024 * 1024 / samples.quantile(0);
+}
+
+double exp_rate() {
+  Exec exec({.threads = 1});
+  const Tensor x = random_tensor({4096}, 1);
+  Samples samples = repeat(
+      [&] {
+        for (int i = 0; i < 64; ++i) exp(exec, x);
+      },
+      0.2);
+  return 64.0 * 4096 / samples.quantile(0);
+}
+
+}  // namespace
+
+Machine measure_machine() {
+  return {.cpu = cpu_name(),
+          .targets = available_cpu_targets(),
+          .read_GBps = read_rate(),
+          .gemm_GFLOPs = product_rate(),
+          .exp_Gps = exp_rate()};
+}
+
+std::vector<Row> measure_layers(const Options& options, const std::function<void(const Row&)>& done) {
+  std::vector<std::string> names = options.layers;
+  if (names.empty())
+    for (const LayerType& type : layer_types()) names.push_back(type.name);
+  std::vector<Row> rows;
+  for (const std::string& name : names)
+    for (const std::string& mode : options.modes) {
+      const LayerType& type = find_layer_type(name);
+      const bool step = mode == "step";
+      const std::vector<std::int64_t> lengths = step ? std::vector<std::int64_t>{1} : options.lengths;
+      const std::vector<int> threads = step ? std::vector<int>{1} : options.threads;
+      for (const std::int64_t length : lengths)
+        for (const int count : threads) {
+          rows.push_back(measure(type, mode, length, count, options));
+          if (done) done(rows.back());
+        }
+    }
+  return rows;
+}
+
+std::vector<Row> measure_growth(const Model& model, const std::vector<std::int64_t>& lengths, int threads,
+                                const std::function<void(const Row&)>& done) {
+  const ModelConfig& config = model.config();
+  std::vector<Row> rows;
+  const auto add = [&](const std::string& mode, std::int64_t length, double ns, std::int64_t rss, int used) {
+    rows.push_back({.layer = config.layer, .mode = mode, .B = 1, .T = length, .D = config.hidden_size, .threads = used,
+                    .target = cpu_target(), .ns_per_token = ns, .GFLOPs = model.flops_per_token() / ns,
+                    .baseline_ns = std::numeric_limits<double>::quiet_NaN(),
+                    .ratio = std::numeric_limits<double>::quiet_NaN(), .p50_ns = ns, .p99_ns = ns, .max_ns = ns,
+                    .rss_bytes = rss});
+    if (done) done(rows.back());
+  };
+  if (config.task != Task::kLanguageModel)
+    throw Error(ErrorCode::kConfig, "bench: growth is measured on a language model.");
+  Exec exec({.threads = threads});
+  Generator generator(1);
+  const std::int64_t most = lengths.back();
+  for (const std::int64_t length : lengths) {
+    const Tensor tokens = Tensor::empty({1, length}, DType::kUInt8);
+    for (std::uint8_t& token : tokens.span<std::uint8_t>()) token = static_cast<std::uint8_t>(generator.below(128));
+    const auto once = [&] {
+      State state = model.initial_state(exec, 1);
+      model.forward_tiles(exec, tokens, state, 2048, [](std::int64_t, const Tensor&) {});
+    };
+    // Short sequences are repeated; a long one is its own average.
+    Samples samples = length <= 65536 ? repeat(once, 0.5, 1) : Samples{};
+    if (samples.ns.empty()) {
+      const double start = now_ns();
+      once();
+      samples.ns.push_back(now_ns() - start);
+    }
+    add("parallel", length, samples.median() / static_cast<double>(length), rss_bytes(), threads);
+  }
+  // One stream, sampled around each length: the mean of the last 1,024 steps before it.
+  Stepper stepper = model.prepare_step(exec, 1);
+  State state = model.initial_state(exec, 1);
+  const Tensor token = Tensor::empty({1}, DType::kInt32);
+  const Tensor logits = Tensor::empty({1, config.vocab_size}, DType::kFloat32);
+  double window_start = now_ns();
+  std::size_t next = 0;
+  for (std::int64_t t = 1; t <= most; ++t) {
+    if (t == lengths[next] - 1023) window_start = now_ns();
+    token.data<std::int32_t>()[0] = static_cast<std::int32_t>(generator.below(128));
+    if (stepper.step(token, state, logits) != StepStatus::kOk)
+      throw Error(ErrorCode::kState, "bench: the model's step does not fit its own state.");
+    if (t != lengths[next]) continue;
+    add("step", t, (now_ns() - window_start) / static_cast<double>(std::min<std::int64_t>(t, 1024)), rss_bytes(), 1);
+    ++next;
+  }
+  return rows;
+}
+
+}  // namespace rill::bench

@@ -1,0 +1,146 @@
+#include <rill/core/check.h>
+#include <rill/core/ops.h>
+#include <rill/train/evaluate.h>
+#include <rill/train/objective.h>
+
+#include <charconv>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+namespace rill {
+namespace {
+
+constexpr std::int64_t kParallelTile = 2048;
+constexpr std::int64_t kStepTile = 1024;  // steps whose outputs are handed on together
+
+template <class T>
+void count_right(const Tensor& logits, const Tensor& targets, std::int64_t first, std::int64_t& right) {
+  const std::int64_t classes = logits.size(-1);
+  const std::int64_t rows = logits.numel() / classes;
+  const T* row = logits.data<T>();
+  for (std::int64_t i = 0; i < rows; ++i, row += classes)
+    right += std::max_element(row, row + classes) - row == targets.data<std::int64_t>()[first + i];
+}
+
+// Sums of one run over all held-out sequences.
+struct Score {
+  double loss = 0;
+  std::int64_t tokens = 0;
+  std::int64_t right = 0;
+
+  void add(Exec& exec, Task task, const Tensor& output, const Tensor& target, std::int64_t first) {
+    if (task == Task::kPredictNext || task == Task::kRegress) {
+      const Tensor part = target.view({target.size(1), target.size(2)}).rows(first, output.size(1));
+      const Tensor sum = squared_error(exec, output, part.view(output.shape()), static_cast<double>(output.size(2)));
+      loss += sum.to(DType::kFloat64).data<double>()[0];
+      tokens += output.size(1);
+      return;
+    }
+    const std::int64_t rows = output.numel() / output.size(-1);
+    const Tensor logits = output.view({rows, output.size(-1)});
+    const Tensor per_token = exec.empty({rows});
+    cross_entropy(exec, logits, target.rows(first, rows), 1.0, per_token);
+    const Tensor wide = per_token.to(DType::kFloat64);
+    for (const double value : wide.span<double>()) loss += value;
+    tokens += rows;
+    if (exec.dtype() == DType::kFloat64)
+      count_right<double>(logits, target, first, right);
+    else
+      count_right<float>(logits, target, first, right);
+  }
+};
+
+void run_steps(Exec& exec, const Model& model, const Tensor& input, State& state, const Model::TileVisitor& visit) {
+  const bool language = model.config().task == Task::kLanguageModel;
+  const bool pooled = model.config().task == Task::kClassify;
+  Stepper stepper = model.prepare_step(exec, 1);
+  const Tensor x = Tensor::empty(stepper.input_shape(), language ? DType::kInt32 : model.dtype());
+  const Tensor y = Tensor::empty(stepper.output_shape(), model.dtype());
+  const std::int64_t length = input.size(1);
+  const std::int64_t outputs = y.numel();
+  const std::size_t row = length == 0 ? 0 : input.bytes() / static_cast<std::size_t>(length);
+  for (std::int64_t first = 0; first < length; first += kStepTile) {
+    const std::int64_t count = std::min(kStepTile, length - first);
+    const Tensor tile = Tensor::empty({1, count, outputs}, model.dtype());
+    for (std::int64_t t = 0; t < count; ++t) {
+      const char* source = static_cast<const char*>(input.raw()) + static_cast<std::size_t>(first + t) * row;
+      if (language)
+        x.data<std::int32_t>()[0] = *reinterpret_cast<const std::uint8_t*>(source);
+      else
+        std::memcpy(x.raw(), source, row);
+      const StepStatus status = stepper.step(x, state, y);
+      check(status == StepStatus::kOk, ErrorCode::kState, "evaluate: step {}: {}.", first + t, to_string(status));
+      std::memcpy(static_cast<char*>(tile.raw()) + static_cast<std::size_t>(t) * y.bytes(), y.raw(), y.bytes());
+    }
+    if (!pooled) visit(first, tile);
+  }
+  if (pooled) visit(length, y);
+}
+
+}  // namespace
+
+EvalMode EvalMode::parse(const std::string& text) {
+  if (text == "parallel") return {Kind::kParallel, 0};
+  if (text == "step") return {Kind::kStep, 0};
+  std::int64_t chunk = 0;
+  const char* end = text.data() + text.size();
+  if (text.starts_with("chunk:") && std::from_chars(text.data() + 6, end, chunk).ptr == end && chunk >= 1)
+    return {Kind::kChunk, chunk};
+  fail(ErrorCode::kConfig, "A mode is parallel, step or chunk:K with K >= 1; '{}' came.", text);
+}
+
+std::string EvalMode::text() const {
+  switch (kind) {
+    case Kind::kParallel: return "parallel";
+    case Kind::kStep: return "step";
+    default: return "chunk:" + std::to_string(chunk);
+  }
+}
+
+void run_mode(Exec& exec, const Model& model, const Tensor& input, State& state, const EvalMode& mode,
+              const Model::TileVisitor& visit) {
+  check(input.dtype() == DType::kUInt8 || model.config().task != Task::kLanguageModel, ErrorCode::kDType,
+        "evaluate: bytes were expected, {} came.", name_of(input.dtype()));
+  if (mode.kind == EvalMode::Kind::kStep) return run_steps(exec, model, input, state, visit);
+  const bool pooled = model.config().task == Task::kClassify;
+  const std::int64_t tile = mode.kind == EvalMode::Kind::kChunk ? mode.chunk : kParallelTile;
+  Tensor last;
+  model.forward_tiles(exec, input, state, tile, [&](std::int64_t first, const Tensor& y) {
+    if (pooled)
+      last = y;
+    else
+      visit(first, y);
+  });
+  if (pooled && last.defined()) visit(input.size(1), last);
+}
+
+EvalResult evaluate(Exec& exec, const Model& model, const Dataset& data, const EvalMode& mode, std::int64_t limit) {
+  const Task task = model.config().task;
+  const bool pooled = task == Task::kClassify;
+  Score score;
+  const std::int64_t sequences = pooled && limit > 0 ? std::min(limit, data.heldout_count()) : data.heldout_count();
+  for (std::int64_t i = 0; i < sequences; ++i) {
+    const Example example = data.heldout(i);
+    Tensor input = example.input;
+    if (!pooled && limit > 0 && limit < input.size(1)) {
+      std::vector<std::int64_t> extents(input.shape().extents().begin() + 1, input.shape().extents().end());
+      input = input.view(Shape(extents)).rows(0, limit);
+      input = input.view(input.shape().prepend(1));
+    }
+    State state = model.initial_state(exec, 1);
+    run_mode(exec, model, input, state, mode, [&](std::int64_t first, const Tensor& y) {
+      score.add(exec, task, y, example.target, pooled ? 0 : first);
+    });
+  }
+  check(score.tokens > 0, ErrorCode::kValue, "evaluate: there is nothing held out to predict.");
+  const bool series = task == Task::kPredictNext || task == Task::kRegress;
+  const auto tokens = static_cast<double>(score.tokens);
+  return {.loss = score.loss / tokens,
+          .unit = data.unit(),
+          .tokens = score.tokens,
+          .accuracy = series ? std::numeric_limits<double>::quiet_NaN() : static_cast<double>(score.right) / tokens,
+          .mode = mode.text()};
+}
+
+}  // namespace rill
