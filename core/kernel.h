@@ -62,11 +62,6 @@ class PlainKernels {
   static inline bool active_ = false;
 };
 
-template <class Table>
-const Table& by_dtype(const Exec& exec, const Table& f32, const Table& f64) {
-  return exec.dtype() == DType::kFloat64 ? f64 : f32;
-}
-
 /// The table for an Exec's dtype: `plain` is the double's code in float.
 template <class Table>
 const Table& by_dtype(const Exec& exec, const Table& f32, const Table& f64, const Table& plain) {

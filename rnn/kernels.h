@@ -71,5 +71,7 @@ const RnnKernels& rnn_kernels(const Exec& exec);
 
 const RnnKernels& cpu_rnn_kernels_f32();
 const RnnKernels& cpu_rnn_kernels_f64();
+/// The double's loops in float (PlainKernels).
+const RnnKernels& cpu_rnn_kernels_plain_f32();
 
 }  // namespace rill

@@ -8,7 +8,8 @@ const ScanKernels& scan_kernels(const Exec& exec) {
     check(table != nullptr, ErrorCode::kDevice, "scan: this build has no CUDA back end.");
     return *table;
   }
-  return by_dtype(exec, cpu_scan_kernels_f32(), cpu_scan_kernels_f64());
+  return by_dtype(exec, cpu_scan_kernels_f32(), cpu_scan_kernels_f64(),
+                  cpu_scan_kernels_plain_f32());
 }
 
 }  // namespace rill

@@ -147,6 +147,8 @@ const ScanKernels& scan_kernels(const Exec& exec);
 
 const ScanKernels& cpu_scan_kernels_f32();
 const ScanKernels& cpu_scan_kernels_f64();
+/// The double's loops in float (PlainKernels).
+const ScanKernels& cpu_scan_kernels_plain_f32();
 /// Null where the build has no CUDA.
 const ScanKernels* cuda_scan_kernels();
 

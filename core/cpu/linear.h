@@ -23,7 +23,6 @@ void pack_plain_f32(const PackArgs& args, const KernelContext& context);
 std::int64_t packed_bytes_plain_f32(std::int64_t n, std::int64_t k, DType weight);
 void linear_plain_f32(const LinearArgs& args, const KernelContext& context);
 
-
 void embedding_f32(const EmbeddingArgs& args, const KernelContext& context);
 void embedding_f64(const EmbeddingArgs& args, const KernelContext& context);
 void embedding_backward_f32(const EmbeddingBackwardArgs& args, const KernelContext& context);

@@ -73,7 +73,9 @@ template <class T>
 void product(const T* x, const void* packed, T* out, std::int64_t n, std::int64_t width,
              std::int64_t k, bool accumulate) {
   const CoreKernels& core =
-      sizeof(T) == sizeof(double) ? cpu_core_kernels_f64() : cpu_core_kernels_f32();
+      sizeof(T) == sizeof(double) ? cpu_core_kernels_f64()
+      : PlainKernels::active()     ? cpu_core_kernels_plain_f32()
+                                   : cpu_core_kernels_f32();
   core.linear({.x = x,
                .packed = packed,
                .y = out,

@@ -113,13 +113,6 @@ namespace {
 // Fixed weights of the objective: different ones for each output and each field of the state.
 Tensor weights_like(const Tensor& y, std::uint64_t seed) { return random_input(y.shape(), y.dtype(), 100 + seed); }
 
-bool finite(const Tensor& x) {
-  const Tensor wide = x.to(DType::kFloat64);
-  for (const double value : wide.span<double>())
-    if (!std::isfinite(value)) return false;
-  return true;
-}
-
 double weighted_sum(const Tensor& y, std::uint64_t seed) {
   const Tensor a = y.to(DType::kFloat64), b = weights_like(y, seed).to(DType::kFloat64);
   double sum = 0;
