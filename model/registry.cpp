@@ -1,14 +1,15 @@
 #include <rill/core/check.h>
 #include <rill/model/registry.h>
-#include <rill/rnn/gru.h>
-#include <rill/rnn/lstm.h>
+#include <rill/rnn/rnn.h>
+#include <rill/ssm/ssm.h>
 
 namespace rill {
 
 const std::vector<LayerType>& layer_types() {
   static const std::vector<LayerType> types = {
-      lstm_layer_type(),
-      gru_layer_type(),
+      s4d_layer_type(),    mamba_layer_type(), lstm_layer_type(),
+      gru_layer_type(),    mingru_layer_type(), retnet_layer_type(),
+      gla_layer_type(),    mlstm_layer_type(), deltanet_layer_type(),
   };
   return types;
 }

@@ -3,6 +3,7 @@
 #include <rill/scan/cpu/block_linear_plain-inl.h>
 #include <rill/scan/cpu/conv_plain-inl.h>
 #include <rill/scan/cpu/delta_rule_plain-inl.h>
+#include <rill/scan/cpu/diagonal_ssm_plain-inl.h>
 #include <rill/scan/cpu/linear_attention_plain-inl.h>
 #include <rill/scan/cpu/mlstm_plain-inl.h>
 #include <rill/scan/cpu/selective_plain-inl.h>
@@ -12,7 +13,7 @@ namespace rill {
 
 const ScanKernels& cpu_scan_kernels_plain_f32() {
   static const ScanKernels table = [] {
-    ScanKernels t;
+    ScanKernels t = cpu_scan_kernels_f32();  // what is one code for every type stays
     t.affine_scan = plain::affine_scan<float>;
     t.affine_scan_backward = plain::affine_scan_backward<float>;
     t.block_linear = plain::block_linear<float>;
@@ -30,9 +31,8 @@ const ScanKernels& cpu_scan_kernels_plain_f32() {
     t.selective_prepare = plain::selective_prepare<float>;
     t.selective_scan = plain::selective_scan<float>;
     t.selective_scan_backward = plain::selective_scan_backward<float>;
-    // One code for every type: nothing to be plain about.
-    t.rotary = cpu_scan_kernels_f32().rotary;
-    t.advance = cpu_scan_kernels_f32().advance;
+    t.diagonal_ssm = diagonal_plain::forward<float>;
+    t.diagonal_ssm_backward = diagonal_plain::backward<float>;
     return t;
   }();
   return table;
