@@ -14,21 +14,21 @@ void unshare(Tensor& tensor) {
 
 Tensor Gradients::find(const Tensor& tensor) const {
   const auto it = values_.find(tensor.id());
-  return it == values_.end() ? Tensor() : it->second;
+  return it == values_.end() ? Tensor() : it->second.value;
 }
 
 void Gradients::add(Exec& exec, const Tensor& tensor, Tensor gradient) {
-  const auto [it, first] = values_.try_emplace(tensor.id(), gradient);
+  const auto [it, first] = values_.try_emplace(tensor.id(), Entry{tensor, gradient});
   if (first) return;
-  unshare(it->second);
-  add_in_place(exec, it->second, gradient);
+  unshare(it->second.value);
+  add_in_place(exec, it->second.value, gradient);
 }
 
 Tensor Gradients::accumulator(Exec& exec, const Tensor& tensor) {
-  Tensor& value = values_[tensor.id()];
-  if (!value.defined()) value = exec.zeros(tensor.shape());
-  unshare(value);
-  return value;
+  Entry& entry = values_.try_emplace(tensor.id(), Entry{tensor, {}}).first->second;
+  if (!entry.value.defined()) entry.value = exec.zeros(tensor.shape());
+  unshare(entry.value);
+  return entry.value;
 }
 
 void Tape::watch(const Tensor& tensor) {
@@ -48,7 +48,7 @@ void Tape::record(std::vector<Tensor> outputs, Backward backward) {
 
 void Tape::next_part() {
   nodes_.clear();
-  for (const auto& [id, tensor] : tracked_) gradients_.erase(tensor);
+  gradients_.keep_parameters();
   tracked_.clear();
   leaves_.clear();
 }

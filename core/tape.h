@@ -25,9 +25,17 @@ class Gradients {
   Tensor accumulator(Exec& exec, const Tensor& tensor);
   void erase(const Tensor& tensor) { values_.erase(tensor.id()); }
   void clear() { values_.clear(); }
+  /// Forgets all gradients but those of parameters.
+  void keep_parameters() {
+    std::erase_if(values_, [](const auto& item) { return !item.second.of.requires_grad(); });
+  }
 
  private:
-  std::unordered_map<const void*, Tensor> values_;
+  // The tensor is kept alive, so that no other takes its identity.
+  struct Entry {
+    Tensor of, value;
+  };
+  std::unordered_map<const void*, Entry> values_;
 };
 
 /// From one forward to one backward. Not thread safe; belongs with an Exec.
