@@ -21,8 +21,8 @@ std::int64_t allocations_of(const Action& action) {
 Finding allocates_nothing(const Subject& subject) {
   Finding finding;
   // The counter counts.
-  std::unique_ptr<std::vector<int>> kept;
-  finding.add(allocations_of([&] { kept = std::make_unique<std::vector<int>>(100); }) >= 2);
+  std::unique_ptr<std::vector<int>> made;
+  finding.add(allocations_of([&] { made = std::make_unique<std::vector<int>>(100); }) >= 2);
   Exec exec({.dtype = subject.dtype, .threads = 1});
   const auto layer = subject.make();
   State state = layer->initial_state(exec, 2);
