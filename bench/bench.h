@@ -1,4 +1,5 @@
-// What `rill bench` measures: every layer in both modes, beside plain loops and beside the machine's own limits.
+// What `rill bench` measures: every layer in both modes, beside plain loops and beside the
+// machine's own limits.
 #pragma once
 
 #include <cstdint>
@@ -14,9 +15,9 @@ namespace rill::bench {
 struct Machine {
   std::string cpu;
   std::vector<std::string> targets;
-  double read_GBps = 0;     // sum of a 256 MiB array with huge pages
-  double gemm_GFLOPs = 0;   // Rill's own float product, 1024 x 1024 x 1024
-  double exp_Gps = 0;       // exponentials of floats in the level-1 cache
+  double read_GBps = 0;    // sum of a 256 MiB array with huge pages
+  double gemm_GFLOPs = 0;  // Rill's own float product, 1024 x 1024 x 1024
+  double exp_Gps = 0;      // exponentials of floats in the level-1 cache
 };
 
 /// Modes: "forward", "backward" (forward and backward together), "step".
@@ -29,31 +30,32 @@ struct Row {
   double ns_per_token = 0;  // of B * T tokens; a step gives B
   double GBps = 0;          // bytes of input, output, parameters and state, once each, a second
   double GFLOPs = 0;
-  double baseline_ns = 0;   // the same by plain loops in float, one thread; NaN: not measured
-  double ratio = 0;         // baseline_ns / ns_per_token
+  double baseline_ns = 0;  // the same by plain loops in float, one thread; NaN: not measured
+  double ratio = 0;        // baseline_ns / ns_per_token
   double p50_ns = 0, p99_ns = 0, max_ns = 0;  // a token, over repeats (steps: over single steps)
   std::int64_t rss_bytes = 0;
 };
 
 struct Options {
-  std::vector<std::string> layers;       // empty: all
+  std::vector<std::string> layers;  // empty: all
   std::vector<std::int64_t> lengths = {1024, 4096, 16384};
   std::vector<std::string> modes = {"forward", "backward", "step"};
   std::int64_t batch = 1;
   std::int64_t width = 128;
   std::vector<int> threads = {1};
-  double seconds = 0.3;                  // a row is measured for about so long
+  double seconds = 0.3;  // a row is measured for about so long
   bool baseline = true;
 };
 
 Machine measure_machine();
 
 /// Measures one row after the other; `done` sees each.
-std::vector<Row> measure_layers(const Options& options, const std::function<void(const Row&)>& done);
-
-/// One stream through a model: time a token and memory at each length, in parallel mode (tiles, outputs not kept) and
-/// step by step. Lengths ascend.
-std::vector<Row> measure_growth(const Model& model, const std::vector<std::int64_t>& lengths, int threads,
+std::vector<Row> measure_layers(const Options& options,
                                 const std::function<void(const Row&)>& done);
+
+/// One stream through a model: time a token and memory at each length, in parallel mode (tiles,
+/// outputs not kept) and step by step. Lengths ascend.
+std::vector<Row> measure_growth(const Model& model, const std::vector<std::int64_t>& lengths,
+                                int threads, const std::function<void(const Row&)>& done);
 
 }  // namespace rill::bench

@@ -20,7 +20,8 @@ Tensor random_tensor(const Shape& shape, std::uint64_t seed) {
 
 double parameter_bytes(const SequenceLayer& layer) {
   double bytes = 0;
-  for (const Tensor& parameter : layer.parameters()) bytes += static_cast<double>(parameter.bytes());
+  for (const Tensor& parameter : layer.parameters())
+    bytes += static_cast<double>(parameter.bytes());
   return bytes;
 }
 
@@ -68,11 +69,13 @@ struct Case {
     if (mode == "forward") return forward();
     if (mode == "backward") return backward_too();
     if (mode == "step") return step();
-    throw Error(ErrorCode::kConfig, "bench: the modes are forward, backward and step; '" + mode + "' came.");
+    throw Error(ErrorCode::kConfig,
+                "bench: the modes are forward, backward and step; '" + mode + "' came.");
   }
 };
 
-Row measure(const LayerType& type, const std::string& mode, std::int64_t length, int threads, const Options& options) {
+Row measure(const LayerType& type, const std::string& mode, std::int64_t length, int threads,
+            const Options& options) {
   const auto layer = make_layer(type.name, options.width);
   Row row{.layer = type.name,
           .mode = mode,
@@ -91,7 +94,10 @@ Row measure(const LayerType& type, const std::string& mode, std::int64_t length,
   row.ns_per_token = row.p50_ns;
   const double passes = mode == "backward" ? 3.0 : 1.0;
   const double io = 4.0 * static_cast<double>(layer->input_size() + layer->output_size());
-  const double once = (parameter_bytes(*layer) + 2.0 * static_cast<double>(row.B) * static_cast<double>(layer->state_spec().bytes())) / tokens;
+  const double once =
+      (parameter_bytes(*layer) +
+       2.0 * static_cast<double>(row.B) * static_cast<double>(layer->state_spec().bytes())) /
+      tokens;
   row.GBps = passes * (io + once) / row.ns_per_token;
   row.GFLOPs = passes * layer->flops_per_token() / row.ns_per_token;
   row.baseline_ns = row.ratio = std::numeric_limits<double>::quiet_NaN();
@@ -152,7 +158,8 @@ Machine measure_machine() {
           .exp_Gps = exp_rate()};
 }
 
-std::vector<Row> measure_layers(const Options& options, const std::function<void(const Row&)>& done) {
+std::vector<Row> measure_layers(const Options& options,
+                                const std::function<void(const Row&)>& done) {
   std::vector<std::string> names = options.layers;
   if (names.empty())
     for (const LayerType& type : layer_types()) names.push_back(type.name);
@@ -161,7 +168,8 @@ std::vector<Row> measure_layers(const Options& options, const std::function<void
     for (const std::string& mode : options.modes) {
       const LayerType& type = find_layer_type(name);
       const bool step = mode == "step";
-      const std::vector<std::int64_t> lengths = step ? std::vector<std::int64_t>{1} : options.lengths;
+      const std::vector<std::int64_t> lengths =
+          step ? std::vector<std::int64_t>{1} : options.lengths;
       const std::vector<int> threads = step ? std::vector<int>{1} : options.threads;
       for (const std::int64_t length : lengths)
         for (const int count : threads) {
@@ -172,15 +180,26 @@ std::vector<Row> measure_layers(const Options& options, const std::function<void
   return rows;
 }
 
-std::vector<Row> measure_growth(const Model& model, const std::vector<std::int64_t>& lengths, int threads,
-                                const std::function<void(const Row&)>& done) {
+std::vector<Row> measure_growth(const Model& model, const std::vector<std::int64_t>& lengths,
+                                int threads, const std::function<void(const Row&)>& done) {
   const ModelConfig& config = model.config();
   std::vector<Row> rows;
-  const auto add = [&](const std::string& mode, std::int64_t length, double ns, std::int64_t rss, int used) {
-    rows.push_back({.layer = config.layer, .mode = mode, .B = 1, .T = length, .D = config.hidden_size, .threads = used,
-                    .target = cpu_target(), .ns_per_token = ns, .GFLOPs = model.flops_per_token() / ns,
+  const auto add = [&](const std::string& mode, std::int64_t length, double ns, std::int64_t rss,
+                       int used) {
+    rows.push_back({.layer = config.layer,
+                    .mode = mode,
+                    .B = 1,
+                    .T = length,
+                    .D = config.hidden_size,
+                    .threads = used,
+                    .target = cpu_target(),
+                    .ns_per_token = ns,
+                    .GFLOPs = model.flops_per_token() / ns,
                     .baseline_ns = std::numeric_limits<double>::quiet_NaN(),
-                    .ratio = std::numeric_limits<double>::quiet_NaN(), .p50_ns = ns, .p99_ns = ns, .max_ns = ns,
+                    .ratio = std::numeric_limits<double>::quiet_NaN(),
+                    .p50_ns = ns,
+                    .p99_ns = ns,
+                    .max_ns = ns,
                     .rss_bytes = rss});
     if (done) done(rows.back());
   };
@@ -191,7 +210,8 @@ std::vector<Row> measure_growth(const Model& model, const std::vector<std::int64
   const std::int64_t most = lengths.back();
   for (const std::int64_t length : lengths) {
     const Tensor tokens = Tensor::empty({1, length}, DType::kUInt8);
-    for (std::uint8_t& token : tokens.span<std::uint8_t>()) token = static_cast<std::uint8_t>(generator.below(128));
+    for (std::uint8_t& token : tokens.span<std::uint8_t>())
+      token = static_cast<std::uint8_t>(generator.below(128));
     const auto once = [&] {
       State state = model.initial_state(exec, 1);
       model.forward_tiles(exec, tokens, state, 2048, [](std::int64_t, const Tensor&) {});
@@ -218,7 +238,8 @@ std::vector<Row> measure_growth(const Model& model, const std::vector<std::int64
     if (stepper.step(token, state, logits) != StepStatus::kOk)
       throw Error(ErrorCode::kState, "bench: the model's step does not fit its own state.");
     if (t != lengths[next]) continue;
-    add("step", t, (now_ns() - window_start) / static_cast<double>(std::min<std::int64_t>(t, 1024)), rss_bytes(), 1);
+    add("step", t, (now_ns() - window_start) / static_cast<double>(std::min<std::int64_t>(t, 1024)),
+        rss_bytes(), 1);
     ++next;
   }
   return rows;

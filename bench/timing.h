@@ -9,7 +9,9 @@
 namespace rill::bench {
 
 inline double now_ns() {
-  return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  return std::chrono::duration<double, std::nano>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
 }
 
 struct Samples {
@@ -18,7 +20,8 @@ struct Samples {
   double quantile(double q) {
     if (ns.empty()) return 0;
     std::sort(ns.begin(), ns.end());
-    return ns[std::min(ns.size() - 1, static_cast<std::size_t>(std::ceil(q * static_cast<double>(ns.size())) - 1))];
+    return ns[std::min(ns.size() - 1, static_cast<std::size_t>(
+                                          std::ceil(q * static_cast<double>(ns.size())) - 1))];
   }
   double median() { return quantile(0.5); }
 };

@@ -32,8 +32,9 @@ std::int64_t parse_length(std::string_view text) {
   const auto [rest, error] = std::from_chars(text.data(), end, value);
   const std::string_view unit(rest, static_cast<std::size_t>(end - rest));
   const std::int64_t factor = unit.empty() ? 1 : unit == "k" ? 1 << 10 : unit == "m" ? 1 << 20 : 0;
-  check(error == std::errc{} && factor > 0 && value >= 1 && value <= (std::int64_t{1} << 40) / factor, ErrorCode::kConfig,
-        "bench: a length such as 1000, 4k or 1m was expected, '{}' came.", text);
+  check(
+      error == std::errc{} && factor > 0 && value >= 1 && value <= (std::int64_t{1} << 40) / factor,
+      ErrorCode::kConfig, "bench: a length such as 1000, 4k or 1m was expected, '{}' came.", text);
   return value * factor;
 }
 
@@ -43,9 +44,12 @@ std::vector<std::int64_t> parse_lengths(std::string_view text) {
   if (dots == std::string_view::npos) return {parse_length(text)};
   const std::size_t colon = text.find(":x", dots);
   const std::int64_t low = parse_length(text.substr(0, dots));
-  const std::int64_t high = parse_length(text.substr(dots + 2, colon == std::string_view::npos ? colon : colon - dots - 2));
-  const std::int64_t factor = colon == std::string_view::npos ? 2 : parse_length(text.substr(colon + 2));
-  check(low <= high && factor >= 2, ErrorCode::kConfig, "bench: --lengths LO..HI:xF has LO <= HI and F >= 2, '{}' came.", text);
+  const std::int64_t high = parse_length(
+      text.substr(dots + 2, colon == std::string_view::npos ? colon : colon - dots - 2));
+  const std::int64_t factor =
+      colon == std::string_view::npos ? 2 : parse_length(text.substr(colon + 2));
+  check(low <= high && factor >= 2, ErrorCode::kConfig,
+        "bench: --lengths LO..HI:xF has LO <= HI and F >= 2, '{}' came.", text);
   std::vector<std::int64_t> lengths;
   for (std::int64_t length = low; length <= high; length *= factor) lengths.push_back(length);
   return lengths;
@@ -82,26 +86,31 @@ json to_json(const bench::Machine& machine) {
 }
 
 std::string html_of(const bench::Machine& machine, const std::vector<Row>& rows) {
-  std::vector<std::string> sections = {
-      fmt::format("<p>{}; memory read {:.1f} GB/s, float product {:.0f} GFLOP/s, {:.2f} G exponentials a second on one core. "
-                  "The ratio is against plain loops in float on one thread.</p>",
-                  bench::escape(machine.cpu), machine.read_GBps, machine.gemm_GFLOPs, machine.exp_Gps)};
+  std::vector<std::string> sections = {fmt::format(
+      "<p>{}; memory read {:.1f} GB/s, float product {:.0f} GFLOP/s, {:.2f} G exponentials a "
+      "second on one core. "
+      "The ratio is against plain loops in float on one thread.</p>",
+      bench::escape(machine.cpu), machine.read_GBps, machine.gemm_GFLOPs, machine.exp_Gps)};
   std::map<std::string, bench::Chart> charts;
-  std::vector<std::vector<std::string>> cells = {
-      {"layer", "mode", "B", "T", "D", "threads", "target", "ns a token", "GFLOP/s", "plain ns", "ratio", "p99 ns"}};
+  std::vector<std::vector<std::string>> cells = {{"layer", "mode", "B", "T", "D", "threads",
+                                                  "target", "ns a token", "GFLOP/s", "plain ns",
+                                                  "ratio", "p99 ns"}};
   for (const Row& row : rows) {
-    cells.push_back({row.layer, row.mode, std::to_string(row.B), std::to_string(row.T), std::to_string(row.D),
-                     std::to_string(row.threads), row.target, fmt::format("{:.1f}", row.ns_per_token),
-                     fmt::format("{:.2f}", row.GFLOPs), fmt::format("{:.1f}", row.baseline_ns),
-                     fmt::format("{:.2f}", row.ratio), fmt::format("{:.1f}", row.p99_ns)});
+    cells.push_back({row.layer, row.mode, std::to_string(row.B), std::to_string(row.T),
+                     std::to_string(row.D), std::to_string(row.threads), row.target,
+                     fmt::format("{:.1f}", row.ns_per_token), fmt::format("{:.2f}", row.GFLOPs),
+                     fmt::format("{:.1f}", row.baseline_ns), fmt::format("{:.2f}", row.ratio),
+                     fmt::format("{:.1f}", row.p99_ns)});
     if (row.T == 1) continue;
     bench::Chart& chart = charts[row.mode];
     chart.title = row.mode + ": time a token";
     chart.x_label = "T";
     chart.y_label = "ns";
     chart.log_x = chart.log_y = true;
-    const std::string name = row.layer + (row.threads > 1 ? fmt::format(" ({} threads)", row.threads) : "");
-    if (chart.series.empty() || chart.series.back().name != name) chart.series.push_back({.name = name});
+    const std::string name =
+        row.layer + (row.threads > 1 ? fmt::format(" ({} threads)", row.threads) : "");
+    if (chart.series.empty() || chart.series.back().name != name)
+      chart.series.push_back({.name = name});
     chart.series.back().points.emplace_back(static_cast<double>(row.T), row.ns_per_token);
   }
   for (const auto& [mode, chart] : charts) sections.push_back(bench::svg(chart));
@@ -118,18 +127,23 @@ int run_bench(BenchFlags& flags) {
   for (const std::string& layer : flags.layers) find_layer_type(layer);
   const bench::Machine machine = bench::measure_machine();
   const auto show = [&](const Row& row) {
-    fmt::print(stderr, "{:<10} {:<9} B {:<3} T {:<8} {} threads {:<7} {:>10.1f} ns a token, {:>8.2f} GFLOP/s, {:>6.2f} x plain loops\n",
-               row.layer, row.mode, row.B, row.T, row.threads, row.target, row.ns_per_token, row.GFLOPs, row.ratio);
+    fmt::print(stderr,
+               "{:<10} {:<9} B {:<3} T {:<8} {} threads {:<7} {:>10.1f} ns a token, {:>8.2f} "
+               "GFLOP/s, {:>6.2f} x plain loops\n",
+               row.layer, row.mode, row.B, row.T, row.threads, row.target, row.ns_per_token,
+               row.GFLOPs, row.ratio);
   };
   std::vector<Row> rows;
   if (flags.model.empty())
     rows = bench::measure_layers(flags.options, show);
   else
-    rows = bench::measure_growth(*load_model(flags.model), flags.options.lengths, flags.options.threads.front(), show);
+    rows = bench::measure_growth(*load_model(flags.model), flags.options.lengths,
+                                 flags.options.threads.front(), show);
   json list = json::array();
   for (const Row& row : rows) list.push_back(to_json(row));
   const json result = {{"machine", to_json(machine)}, {"rows", list}};
-  if (!flags.json_file.empty() && flags.json_file != "-") write_file_atomically(flags.json_file, result.dump(2) + "\n");
+  if (!flags.json_file.empty() && flags.json_file != "-")
+    write_file_atomically(flags.json_file, result.dump(2) + "\n");
   if (!flags.html_file.empty()) write_file_atomically(flags.html_file, html_of(machine, rows));
   if (flags.json_file == "-") print_json(result);
   return kSuccess;
@@ -139,20 +153,43 @@ int run_bench(BenchFlags& flags) {
 
 void add_bench(CLI::App& app, std::vector<std::pair<CLI::App*, Run>>& commands) {
   auto flags = std::make_shared<BenchFlags>();
-  CLI::App* command = app.add_subcommand("bench", "Time every layer in both modes, beside plain loops and the machine's limits");
-  command->add_option("--layers", flags->layers, "Names, separated by commas (default: all)")->delimiter(',')->allow_extra_args(false);
-  command->add_option("--lengths", flags->lengths, "LO..HI[:xF]; k = 2^10, m = 2^20")->capture_default_str();
-  command->add_option("--modes", flags->modes, "forward, backward, step")->delimiter(',')->allow_extra_args(false)->check(CLI::IsMember({"forward", "backward", "step"}))->capture_default_str();
-  command->add_option("--batch", flags->options.batch, "Sequences or streams")->check(CLI::Range(1, 1 << 16))->capture_default_str();
-  command->add_option("--width", flags->options.width, "Width of the layers")->check(CLI::Range(1, 65536))->capture_default_str();
-  command->add_option("--threads", flags->threads, "Numbers of threads, separated by commas (default: 1)")->delimiter(',')->allow_extra_args(false)->check(CLI::Range(1, 1024));
-  command->add_option("--seconds", flags->options.seconds, "Time a row is measured for")->check(CLI::PositiveNumber)->capture_default_str();
+  CLI::App* command = app.add_subcommand(
+      "bench", "Time every layer in both modes, beside plain loops and the machine's limits");
+  command->add_option("--layers", flags->layers, "Names, separated by commas (default: all)")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  command->add_option("--lengths", flags->lengths, "LO..HI[:xF]; k = 2^10, m = 2^20")
+      ->capture_default_str();
+  command->add_option("--modes", flags->modes, "forward, backward, step")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(CLI::IsMember({"forward", "backward", "step"}))
+      ->capture_default_str();
+  command->add_option("--batch", flags->options.batch, "Sequences or streams")
+      ->check(CLI::Range(1, 1 << 16))
+      ->capture_default_str();
+  command->add_option("--width", flags->options.width, "Width of the layers")
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str();
+  command
+      ->add_option("--threads", flags->threads,
+                   "Numbers of threads, separated by commas (default: 1)")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(CLI::Range(1, 1024));
+  command->add_option("--seconds", flags->options.seconds, "Time a row is measured for")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   command->add_flag("--no-baseline", flags->no_baseline, "Leave the plain loops out");
-  command->add_option("--model", flags->model, "Folder of a language model: its growth with T in both modes, instead of layers");
+  command->add_option(
+      "--model", flags->model,
+      "Folder of a language model: its growth with T in both modes, instead of layers");
   command->add_option("--json", flags->json_file, "Write {machine, rows} to F (-: stdout)");
   command->add_option("--html", flags->html_file, "Write a page with charts to F");
-  command->footer("Examples:\n  rill bench --layers mamba,lstm --lengths 1k..64k:x4 --threads 1,2 --html bench.html\n"
-                  "  rill bench --modes step --json bench.json\n  rill bench --model run --lengths 1k..1m:x4");
+  command->footer(
+      "Examples:\n  rill bench --layers mamba,lstm --lengths 1k..64k:x4 --threads 1,2 --html "
+      "bench.html\n"
+      "  rill bench --modes step --json bench.json\n  rill bench --model run --lengths 1k..1m:x4");
   commands.emplace_back(command, [flags] { return run_bench(*flags); });
 }
 

@@ -2,10 +2,10 @@
 
 #include <fmt/core.h>
 
-#include <csignal>
-#include <cmath>
-#include <cstdio>
 #include <unistd.h>
+#include <cmath>
+#include <csignal>
+#include <cstdio>
 
 namespace rill::cli {
 namespace {
@@ -20,7 +20,8 @@ constexpr double kBarInterval = 0.1;
 }  // namespace
 
 void Common::add_to(CLI::App& app, bool with_json) {
-  app.add_option("--threads", threads, "Threads (default: RILL_NUM_THREADS, else all processors)")->check(CLI::Range(1, 1024));
+  app.add_option("--threads", threads, "Threads (default: RILL_NUM_THREADS, else all processors)")
+      ->check(CLI::Range(1, 1024));
   if (with_json) app.add_flag("--json", json, "Print one JSON value on stdout");
 }
 
@@ -41,7 +42,9 @@ const std::atomic<bool>& catch_signals() {
 }
 
 Progress::Progress(std::string unit, double total)
-    : unit_(std::move(unit)), total_(total), terminal_(isatty(STDERR_FILENO) != 0),
+    : unit_(std::move(unit)),
+      total_(total),
+      terminal_(isatty(STDERR_FILENO) != 0),
       start_(std::chrono::steady_clock::now()) {}
 
 Progress::~Progress() {
@@ -55,22 +58,26 @@ void Progress::update(double done, const std::string& note) {
     first_ = done;
     start_ = now;
   }
-  if (since_last < (terminal_ ? kBarInterval : kPlainInterval) && !(total_ > 0 && done >= total_)) return;
+  if (since_last < (terminal_ ? kBarInterval : kPlainInterval) && !(total_ > 0 && done >= total_))
+    return;
   last_ = now;
   const double seconds = std::chrono::duration<double>(now - start_).count();
   const double rate = seconds > 0 ? (done - first_) / seconds : 0;
-  const std::string left = rate > 0 && total_ > 0 ? short_time((total_ - done) / rate) + " left" : "";
+  const std::string left =
+      rate > 0 && total_ > 0 ? short_time((total_ - done) / rate) + " left" : "";
   const std::string speed = fmt::format("{} {}/s", short_number(rate), unit_);
   if (!terminal_) {
-    fmt::print(stderr, "{} {}{}, {}{}{}, {}\n", short_number(done), unit_, total_ > 0 ? " of " + short_number(total_) : "",
-               speed, left.empty() ? "" : ", ", left, note);
+    fmt::print(stderr, "{} {}{}, {}{}{}, {}\n", short_number(done), unit_,
+               total_ > 0 ? " of " + short_number(total_) : "", speed, left.empty() ? "" : ", ",
+               left, note);
     return;
   }
   constexpr int kWidth = 28;
   const int filled = total_ > 0 ? static_cast<int>(kWidth * std::min(1.0, done / total_)) : 0;
-  fmt::print(stderr, "\r[{}{}] {:3.0f} %  {}  {}  {}   ", std::string(static_cast<std::size_t>(filled), '#'),
-             std::string(static_cast<std::size_t>(kWidth - filled), '.'), total_ > 0 ? 100 * std::min(1.0, done / total_) : 0.0,
-             speed, left, note);
+  fmt::print(stderr, "\r[{}{}] {:3.0f} %  {}  {}  {}   ",
+             std::string(static_cast<std::size_t>(filled), '#'),
+             std::string(static_cast<std::size_t>(kWidth - filled), '.'),
+             total_ > 0 ? 100 * std::min(1.0, done / total_) : 0.0, speed, left, note);
   std::fflush(stderr);
 }
 
@@ -83,8 +90,11 @@ std::string short_number(double value) {
 }
 
 std::string short_time(double seconds) {
-  if (seconds >= 3600) return fmt::format("{:.0f} h {:02.0f} min", std::floor(seconds / 3600), std::fmod(seconds, 3600) / 60);
-  if (seconds >= 60) return fmt::format("{:.0f} min {:02.0f} s", std::floor(seconds / 60), std::fmod(seconds, 60));
+  if (seconds >= 3600)
+    return fmt::format("{:.0f} h {:02.0f} min", std::floor(seconds / 3600),
+                       std::fmod(seconds, 3600) / 60);
+  if (seconds >= 60)
+    return fmt::format("{:.0f} min {:02.0f} s", std::floor(seconds / 60), std::fmod(seconds, 60));
   return fmt::format("{:.1f} s", seconds);
 }
 

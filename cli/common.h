@@ -46,7 +46,8 @@ void print_json(const nlohmann::json& value);
 /// SIGINT and SIGTERM set the returned flag instead of ending the program.
 const std::atomic<bool>& catch_signals();
 
-/// Progress on stderr: a bar with rate and time left on a terminal, a plain line every few seconds elsewhere.
+/// Progress on stderr: a bar with rate and time left on a terminal, a plain line every few seconds
+/// elsewhere.
 class Progress {
  public:
   /// `total` in units (steps, bytes); 0: unknown.

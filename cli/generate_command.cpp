@@ -26,8 +26,11 @@ struct GenerateFlags {
 class Stream {
  public:
   Stream(const GenerateFlags& flags, const Model& model)
-      : model_(model), exec_(flags.common.exec_options()), stepper_(model.prepare_step(exec_, 1)),
-        state_(model.initial_state(exec_, 1)), sampler_(flags.sampling, flags.seed),
+      : model_(model),
+        exec_(flags.common.exec_options()),
+        stepper_(model.prepare_step(exec_, 1)),
+        state_(model.initial_state(exec_, 1)),
+        sampler_(flags.sampling, flags.seed),
         token_(Tensor::empty({1}, DType::kInt32)),
         logits_(Tensor::empty({1, model.config().vocab_size}, DType::kFloat32)) {}
 
@@ -39,7 +42,8 @@ class Stream {
       const std::string text = reader.text(key);
       char* end = nullptr;
       const long long value = std::strtoll(text.c_str(), &end, 10);
-      check(!text.empty() && *end == '\0', ErrorCode::kState, "generate: {} of {} is a number, '{}' came.", key, file, text);
+      check(!text.empty() && *end == '\0', ErrorCode::kState,
+            "generate: {} of {} is a number, '{}' came.", key, file, text);
       return value;
     };
     const auto seed = static_cast<std::uint64_t>(number("sampler.seed"));
@@ -47,7 +51,8 @@ class Stream {
     sampler_.set_position(static_cast<std::uint64_t>(number("sampler.position")));
     const long long pending = number("pending");
     check(pending >= 0 && pending < model_.config().vocab_size, ErrorCode::kState,
-          "generate: the pending token of {} lies in [0, {}), {} came.", file, model_.config().vocab_size, pending);
+          "generate: the pending token of {} lies in [0, {}), {} came.", file,
+          model_.config().vocab_size, pending);
     read(pending);
   }
 
@@ -98,10 +103,12 @@ int run_generate(const GenerateFlags& flags) {
   check(loads || !flags.prompt.empty(), ErrorCode::kConfig,
         "generate: --prompt TEXT (at least one byte) or --load-state F was expected.");
   const auto model = load_model(flags.out);
-  check(model->config().task == Task::kLanguageModel && model->config().vocab_size == 256, ErrorCode::kConfig,
-        "generate: a language model over bytes was expected, {} holds a model of the task {}.", flags.out,
-        to_string(model->config().task));
-  check(flags.save_file.empty() || flags.tokens > 0, ErrorCode::kConfig, "generate: --save-state needs at least one token.");
+  check(model->config().task == Task::kLanguageModel && model->config().vocab_size == 256,
+        ErrorCode::kConfig,
+        "generate: a language model over bytes was expected, {} holds a model of the task {}.",
+        flags.out, to_string(model->config().task));
+  check(flags.save_file.empty() || flags.tokens > 0, ErrorCode::kConfig,
+        "generate: --save-state needs at least one token.");
   Stream stream(flags, *model);
   if (loads) stream.load(flags.load_file, flags);
   if (!flags.prompt.empty()) stream.prefill(flags.prompt);
@@ -111,9 +118,11 @@ int run_generate(const GenerateFlags& flags) {
     check(std::fputc(byte, stdout) != EOF && std::fflush(stdout) == 0, ErrorCode::kSystem,
           "generate: byte {} cannot be written to stdout.", i);
   }
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (!flags.save_file.empty()) stream.save(flags.save_file);
-  fmt::print(stderr, "\n{} tokens in {}, {} tokens/s; state {}\n", flags.tokens, short_time(seconds),
+  fmt::print(stderr, "\n{} tokens in {}, {} tokens/s; state {}\n", flags.tokens,
+             short_time(seconds),
              short_number(static_cast<double>(flags.tokens) / std::max(1e-9, seconds)),
              short_bytes(static_cast<double>(stream.state_bytes())));
   return kSuccess;
@@ -128,16 +137,29 @@ void add_generate(CLI::App& app, std::vector<std::pair<CLI::App*, Run>>& command
   flags->common.add_to(*command, false);
   command->add_option("OUT", flags->out, "Folder of a model")->required();
   command->add_option("--prompt", flags->prompt, "Text to go on from");
-  command->add_option("--tokens", flags->tokens, "Bytes to generate")->check(CLI::NonNegativeNumber)->capture_default_str();
-  command->add_option("--temperature", flags->sampling.temperature, "0: always the likeliest byte")->check(CLI::NonNegativeNumber)->capture_default_str();
-  command->add_option("--top-k", flags->sampling.top_k, "Choose among the K likeliest (0: all)")->check(CLI::NonNegativeNumber)->capture_default_str();
-  command->add_option("--top-p", flags->sampling.top_p, "Choose among the fewest that reach this probability")->check(CLI::Range(1e-9, 1.0))->capture_default_str();
-  command->add_option("--seed", flags->seed, "Seed of the draws (default: 0, or the loaded state's)");
-  command->add_option("--save-state", flags->save_file, "Keep the stream's state, sampler and pending token in F");
+  command->add_option("--tokens", flags->tokens, "Bytes to generate")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_option("--temperature", flags->sampling.temperature, "0: always the likeliest byte")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_option("--top-k", flags->sampling.top_k, "Choose among the K likeliest (0: all)")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command
+      ->add_option("--top-p", flags->sampling.top_p,
+                   "Choose among the fewest that reach this probability")
+      ->check(CLI::Range(1e-9, 1.0))
+      ->capture_default_str();
+  command->add_option("--seed", flags->seed,
+                      "Seed of the draws (default: 0, or the loaded state's)");
+  command->add_option("--save-state", flags->save_file,
+                      "Keep the stream's state, sampler and pending token in F");
   command->add_option("--load-state", flags->load_file, "Go on from F");
-  command->footer("Examples:\n  rill generate run --prompt \"In the beginning\" --tokens 500\n"
-                  "  rill generate run --prompt \"And\" --temperature 0 --save-state half.state\n"
-                  "  rill generate run --load-state half.state --tokens 50");
+  command->footer(
+      "Examples:\n  rill generate run --prompt \"In the beginning\" --tokens 500\n"
+      "  rill generate run --prompt \"And\" --temperature 0 --save-state half.state\n"
+      "  rill generate run --load-state half.state --tokens 50");
   commands.emplace_back(command, [flags] { return run_generate(*flags); });
 }
 

@@ -13,7 +13,8 @@ using namespace rill::cli;
 
 // Wrong usage is status 2, everything else that fails 1.
 int status_of(const Error& error) {
-  return error.code() == ErrorCode::kConfig || error.code() == ErrorCode::kUnsupported ? kBadUsage : kFailed;
+  return error.code() == ErrorCode::kConfig || error.code() == ErrorCode::kUnsupported ? kBadUsage
+                                                                                       : kFailed;
 }
 
 void choose_cpu_target() {
@@ -21,11 +22,14 @@ void choose_cpu_target() {
 }
 
 int run(int argc, char** argv) {
-  CLI::App app("Rill: linear-time sequence models, trained in parallel and run step by step.", "rill");
+  CLI::App app("Rill: linear-time sequence models, trained in parallel and run step by step.",
+               "rill");
   app.set_version_flag("--version", version());
   app.require_subcommand(1);
-  app.footer("Examples:\n  rill train --data text:data/kjv.txt --out run\n  rill generate run --prompt \"In the beginning\"\n"
-             "  rill COMMAND --help");
+  app.footer(
+      "Examples:\n  rill train --data text:data/kjv.txt --out run\n  rill generate run --prompt "
+      "\"In the beginning\"\n"
+      "  rill COMMAND --help");
   std::vector<std::pair<CLI::App*, Run>> commands;
   add_train(app, commands);
   add_eval(app, commands);
@@ -55,7 +59,9 @@ int main(int argc, char** argv) {
     fmt::print(stderr, "rill: {}\n", error.what());
     return status_of(error);
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "rill: the system has no memory left for this; a smaller --batch, --length or --width may fit.\n");
+    fmt::print(stderr,
+               "rill: the system has no memory left for this; a smaller --batch, --length or "
+               "--width may fit.\n");
   } catch (const std::exception& error) {
     fmt::print(stderr, "rill: {}\n", error.what());
   }

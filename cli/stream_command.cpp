@@ -7,6 +7,7 @@
 
 #include <fmt/core.h>
 
+#include <unistd.h>
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -14,7 +15,6 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
-#include <unistd.h>
 
 namespace rill::cli {
 namespace {
@@ -33,7 +33,8 @@ class Latencies {
   double quantile(double q) const {
     auto left = static_cast<std::int64_t>(std::ceil(q * static_cast<double>(total_)));
     for (std::size_t i = 0; i < counts_.size(); ++i)
-      if ((left -= counts_[i]) <= 0) return std::min(largest_, kLowest * std::pow(kRatio, static_cast<double>(i) + 0.5));
+      if ((left -= counts_[i]) <= 0)
+        return std::min(largest_, kLowest * std::pow(kRatio, static_cast<double>(i) + 0.5));
     return largest_;
   }
   double largest() const { return largest_; }
@@ -85,7 +86,8 @@ class Input {
     ssize_t count = 0;
     do count = ::read(STDIN_FILENO, chunk.data(), chunk.size());
     while (count < 0 && errno == EINTR);
-    check(count >= 0, ErrorCode::kSystem, "stream: stdin cannot be read: {}.", std::strerror(errno));
+    check(count >= 0, ErrorCode::kSystem, "stream: stdin cannot be read: {}.",
+          std::strerror(errno));
     buffer_.append(chunk.data(), static_cast<std::size_t>(count));
     return count > 0;
   }
@@ -102,10 +104,14 @@ struct StreamFlags {
 class RowStream {
  public:
   RowStream(const StreamFlags& flags, const Model& model)
-      : model_(model), exec_(flags.common.exec_options()), stepper_(model.prepare_step(exec_, 1)),
-        state_(model.initial_state(exec_, 1)), language_(model.config().task == Task::kLanguageModel),
+      : model_(model),
+        exec_(flags.common.exec_options()),
+        stepper_(model.prepare_step(exec_, 1)),
+        state_(model.initial_state(exec_, 1)),
+        language_(model.config().task == Task::kLanguageModel),
         x_(Tensor::empty(stepper_.input_shape(), language_ ? DType::kInt32 : DType::kFloat32)),
-        y_(Tensor::empty(stepper_.output_shape(), DType::kFloat32)), row_(static_cast<std::size_t>(x_.numel())) {
+        y_(Tensor::empty(stepper_.output_shape(), DType::kFloat32)),
+        row_(static_cast<std::size_t>(x_.numel())) {
     if (flags.load_file.empty()) return;
     state_ = State::load(SafetensorsReader::open(flags.load_file), model.state_spec());
     state_.check_fits(model.state_spec(), 1, "stream --load-state");
@@ -125,7 +131,8 @@ class RowStream {
     const auto start = std::chrono::steady_clock::now();
     scale_input(number);
     const StepStatus status = stepper_.step(x_, state_, y_);
-    check(status == StepStatus::kOk, ErrorCode::kState, "stream: row {}: {}.", number, to_string(status));
+    check(status == StepStatus::kOk, ErrorCode::kState, "stream: row {}: {}.", number,
+          to_string(status));
     const Scaling& scaling = model_.config().output_scaling;
     float* y = y_.data<float>();
     for (std::size_t i = 0; i < scaling.mean.size(); ++i)
@@ -137,7 +144,8 @@ class RowStream {
   void scale_input(std::int64_t number) {
     if (language_) {
       const double token = row_[0];
-      check(token >= 0 && token < static_cast<double>(model_.config().vocab_size) && token == std::floor(token),
+      check(token >= 0 && token < static_cast<double>(model_.config().vocab_size) &&
+                token == std::floor(token),
             ErrorCode::kValue, "stream: row {}: a token in [0, {}) was expected, {} came.", number,
             model_.config().vocab_size, token);
       x_.data<std::int32_t>()[0] = static_cast<std::int32_t>(token);
@@ -146,7 +154,9 @@ class RowStream {
     const Scaling& scaling = model_.config().input_scaling;
     float* x = x_.data<float>();
     for (std::size_t i = 0; i < row_.size(); ++i)
-      x[i] = scaling.mean.empty() ? row_[i] : static_cast<float>((row_[i] - scaling.mean[i]) / scaling.scale[i]);
+      x[i] = scaling.mean.empty()
+                 ? row_[i]
+                 : static_cast<float>((row_[i] - scaling.mean[i]) / scaling.scale[i]);
   }
 
   const Model& model_;
@@ -162,8 +172,8 @@ class RowStream {
 void write_csv(std::span<const float> row) {
   std::array<char, 32> text;
   for (std::size_t i = 0; i < row.size(); ++i) {
-    const int length = std::snprintf(text.data(), text.size(), "%.9g%c", static_cast<double>(row[i]),
-                                     i + 1 == row.size() ? '\n' : ',');
+    const int length = std::snprintf(text.data(), text.size(), "%.9g%c",
+                                     static_cast<double>(row[i]), i + 1 == row.size() ? '\n' : ',');
     std::fwrite(text.data(), 1, static_cast<std::size_t>(length), stdout);
   }
 }
@@ -190,11 +200,13 @@ void run_f32(RowStream& stream) {
   for (std::int64_t number = 1;; ++number) {
     const std::string_view block = input.block(bytes);
     if (block.empty()) return;
-    check(block.size() == bytes, ErrorCode::kValue, "stream: row {}: {} bytes were expected, {} came before the end.",
-          number, bytes, block.size());
+    check(block.size() == bytes, ErrorCode::kValue,
+          "stream: row {}: {} bytes were expected, {} came before the end.", number, bytes,
+          block.size());
     std::memcpy(stream.row().data(), block.data(), bytes);
     for (const float value : stream.row())
-      check(std::isfinite(value), ErrorCode::kValue, "stream: row {}: finite numbers were expected, {} came.", number, value);
+      check(std::isfinite(value), ErrorCode::kValue,
+            "stream: row {}: finite numbers were expected, {} came.", number, value);
     stream.step(number);
     std::fwrite(stream.output().data(), 1, stream.output().size_bytes(), stdout);
   }
@@ -213,8 +225,10 @@ int run_stream(const StreamFlags& flags) {
   if (!flags.save_file.empty()) stream.save(flags.save_file);
   if (flags.latency) {
     const Latencies& l = stream.latencies();
-    fmt::print(stderr, "{} steps; microseconds a step: p50 {:.2f}, p99 {:.2f}, p99.9 {:.2f}, max {:.2f}\n", l.total(),
-               1e6 * l.quantile(0.5), 1e6 * l.quantile(0.99), 1e6 * l.quantile(0.999), 1e6 * l.largest());
+    fmt::print(stderr,
+               "{} steps; microseconds a step: p50 {:.2f}, p99 {:.2f}, p99.9 {:.2f}, max {:.2f}\n",
+               l.total(), 1e6 * l.quantile(0.5), 1e6 * l.quantile(0.99), 1e6 * l.quantile(0.999),
+               1e6 * l.largest());
   }
   return kSuccess;
 }
@@ -223,16 +237,22 @@ int run_stream(const StreamFlags& flags) {
 
 void add_stream(CLI::App& app, std::vector<std::pair<CLI::App*, Run>>& commands) {
   auto flags = std::make_shared<StreamFlags>();
-  CLI::App* command = app.add_subcommand("stream", "One input row on stdin, one output row on stdout, at once");
+  CLI::App* command =
+      app.add_subcommand("stream", "One input row on stdin, one output row on stdout, at once");
   flags->common.add_to(*command, false);
   command->add_option("OUT", flags->out, "Folder of a model")->required();
-  command->add_option("--format", flags->format, "csv, or f32: raw little-endian rows")->check(CLI::IsMember({"csv", "f32"}))->capture_default_str();
-  command->add_flag("--latency", flags->latency, "Report p50, p99, p99.9 and max of a step on stderr");
+  command->add_option("--format", flags->format, "csv, or f32: raw little-endian rows")
+      ->check(CLI::IsMember({"csv", "f32"}))
+      ->capture_default_str();
+  command->add_flag("--latency", flags->latency,
+                    "Report p50, p99, p99.9 and max of a step on stderr");
   command->add_option("--save-state", flags->save_file, "Keep the state in F at the end");
   command->add_option("--load-state", flags->load_file, "Go on from F");
-  command->footer("An empty line resets the state and prints nothing.\n"
-                  "Examples:\n  tail -f sensor.csv | rill stream run\n  rill stream run --latency --save-state s < day1.csv\n"
-                  "  rill stream run --load-state s < day2.csv");
+  command->footer(
+      "An empty line resets the state and prints nothing.\n"
+      "Examples:\n  tail -f sensor.csv | rill stream run\n  rill stream run --latency --save-state "
+      "s < day1.csv\n"
+      "  rill stream run --load-state s < day2.csv");
   commands.emplace_back(command, [flags] { return run_stream(*flags); });
 }
 

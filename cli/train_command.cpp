@@ -30,7 +30,8 @@ void set_options(ModelConfig& config, const std::vector<std::string>& sets) {
   Options values(find_layer_type(config.layer).options);
   for (const std::string& set : sets) {
     const std::size_t equals = set.find('=');
-    check(equals != std::string::npos && equals > 0, ErrorCode::kConfig, "--set KEY=VALUE was expected, '{}' came.", set);
+    check(equals != std::string::npos && equals > 0, ErrorCode::kConfig,
+          "--set KEY=VALUE was expected, '{}' came.", set);
     const std::string key = set.substr(0, equals);
     values.set_text(key, std::string_view(set).substr(equals + 1));
     config.options[key] = values.value(key);
@@ -41,7 +42,8 @@ ModelConfig model_config(const TrainFlags& flags) {
   ModelConfig config;
   if (flags.given("--config")) {
     for (const char* flag : {"--layer", "--blocks", "--width"})
-      check(!flags.given(flag), ErrorCode::kConfig, "{} or --config was expected, both came.", flag);
+      check(!flags.given(flag), ErrorCode::kConfig, "{} or --config was expected, both came.",
+            flag);
     config = parse_config(read_text_file(flags.config_file, std::int64_t{16} << 20));
   } else {
     config = ModelConfig::for_layer(flags.layer, flags.width, flags.blocks);
@@ -53,13 +55,17 @@ ModelConfig model_config(const TrainFlags& flags) {
 
 // What a resumed run was started with, and what the command line may still change.
 void take_saved(TrainFlags& flags, ModelConfig& config, const TrainOptions& saved) {
-  config = parse_config(read_text_file(std::filesystem::path(flags.out) / "config.json", std::int64_t{16} << 20));
+  config = parse_config(
+      read_text_file(std::filesystem::path(flags.out) / "config.json", std::int64_t{16} << 20));
   check(!flags.given("--layer") || flags.layer == config.layer, ErrorCode::kConfig,
-        "--resume: the run in {} is of the layer {}, --layer {} came.", flags.out, config.layer, flags.layer);
+        "--resume: the run in {} is of the layer {}, --layer {} came.", flags.out, config.layer,
+        flags.layer);
   check(!flags.given("--width") || flags.width == config.hidden_size, ErrorCode::kConfig,
-        "--resume: the run in {} has the width {}, --width {} came.", flags.out, config.hidden_size, flags.width);
+        "--resume: the run in {} has the width {}, --width {} came.", flags.out, config.hidden_size,
+        flags.width);
   check(!flags.given("--blocks") || flags.blocks == config.num_hidden_layers, ErrorCode::kConfig,
-        "--resume: the run in {} has {} blocks, --blocks {} came.", flags.out, config.num_hidden_layers, flags.blocks);
+        "--resume: the run in {} has {} blocks, --blocks {} came.", flags.out,
+        config.num_hidden_layers, flags.blocks);
   TrainOptions options = saved;
   const TrainOptions& now = flags.options;
   if (flags.given("--steps")) options.steps = now.steps;
@@ -73,35 +79,41 @@ void take_saved(TrainFlags& flags, ModelConfig& config, const TrainOptions& save
                                       std::tuple{"--accumulate", saved.accumulate, now.accumulate},
                                       std::tuple{"--seed", static_cast<std::int64_t>(saved.seed),
                                                  static_cast<std::int64_t>(now.seed)}})
-    check(!flags.given(flag) || was == is, ErrorCode::kConfig, "--resume: the run in {} has {} {}, {} came.", flags.out,
-          flag, was, is);
+    check(!flags.given(flag) || was == is, ErrorCode::kConfig,
+          "--resume: the run in {} has {} {}, {} came.", flags.out, flag, was, is);
   flags.options = options;
 }
 
-void report(const TrainFlags& flags, const Model& model, const TrainResult& result, const Dataset& data) {
+void report(const TrainFlags& flags, const Model& model, const TrainResult& result,
+            const Dataset& data) {
   if (flags.common.json) {
-    print_json({{"out", flags.out},
-                {"steps", result.steps},
-                {"seconds", result.seconds},
-                {"tokens_per_s", result.tokens_per_s},
-                {"parameters", model.parameter_count()},
-                {"heldout_loss", result.stopped ? nlohmann::json() : nlohmann::json(result.heldout_loss)},
-                {"unit", data.unit()},
-                {"stopped", result.stopped}});
+    print_json(
+        {{"out", flags.out},
+         {"steps", result.steps},
+         {"seconds", result.seconds},
+         {"tokens_per_s", result.tokens_per_s},
+         {"parameters", model.parameter_count()},
+         {"heldout_loss", result.stopped ? nlohmann::json() : nlohmann::json(result.heldout_loss)},
+         {"unit", data.unit()},
+         {"stopped", result.stopped}});
     return;
   }
   if (result.stopped)
-    fmt::print(stderr, "Stopped after step {}; all is saved. To go on: rill train --data {} --out {} --resume\n",
-               result.steps, flags.data, flags.out);
+    fmt::print(
+        stderr,
+        "Stopped after step {}; all is saved. To go on: rill train --data {} --out {} --resume\n",
+        result.steps, flags.data, flags.out);
   else
-    fmt::print(stderr, "Done: {} steps in {}, {} tokens/s, held-out loss {:.4f} {}. Model in {}\n", result.steps,
-               short_time(result.seconds), short_number(result.tokens_per_s), result.heldout_loss, data.unit(), flags.out);
+    fmt::print(stderr, "Done: {} steps in {}, {} tokens/s, held-out loss {:.4f} {}. Model in {}\n",
+               result.steps, short_time(result.seconds), short_number(result.tokens_per_s),
+               result.heldout_loss, data.unit(), flags.out);
 }
 
 int run_train(TrainFlags& flags) {
   std::error_code ignored;
   check(flags.resume || !std::filesystem::exists(flags.out, ignored), ErrorCode::kConfig,
-        "train: the folder {} exists; give another --out, or --resume to go on with what it holds.", flags.out);
+        "train: the folder {} exists; give another --out, or --resume to go on with what it holds.",
+        flags.out);
   ModelConfig config;
   const auto saved = flags.resume ? saved_train_options(flags.out) : std::nullopt;
   if (saved)
@@ -125,20 +137,27 @@ int run_train(TrainFlags& flags) {
   }
   Exec exec(flags.common.exec_options());
   const Model shape(config, DType::kFloat32, 0);
-  fmt::print(stderr, "{}: {} blocks of width {}, {} parameters, {} of state a stream; {} threads, {}\n", config.layer,
-             config.num_hidden_layers, config.hidden_size, short_number(static_cast<double>(shape.parameter_count())),
-             short_bytes(static_cast<double>(shape.state_spec().bytes())), exec.threads(), cpu_target());
+  fmt::print(
+      stderr, "{}: {} blocks of width {}, {} parameters, {} of state a stream; {} threads, {}\n",
+      config.layer, config.num_hidden_layers, config.hidden_size,
+      short_number(static_cast<double>(shape.parameter_count())),
+      short_bytes(static_cast<double>(shape.state_spec().bytes())), exec.threads(), cpu_target());
   const bool timed = flags.options.minutes > 0;
-  Progress progress(timed ? "s" : "steps", timed ? 60 * flags.options.minutes : static_cast<double>(flags.options.steps));
+  Progress progress(timed ? "s" : "steps",
+                    timed ? 60 * flags.options.minutes : static_cast<double>(flags.options.steps));
   std::string heldout;
-  TrainHooks hooks{.record = [&](const TrainRecord& r) {
-                     if (r.split == "heldout") heldout = fmt::format(", held out {:.4f}", r.loss);
-                     progress.update(timed ? r.seconds : static_cast<double>(r.step),
-                                     fmt::format("step {} loss {:.4f}{}, {} tokens/s", r.step, r.loss, heldout,
-                                                 short_number(r.tokens_per_s)));
-                   },
+  TrainHooks hooks{.record =
+                       [&](const TrainRecord& r) {
+                         if (r.split == "heldout")
+                           heldout = fmt::format(", held out {:.4f}", r.loss);
+                         progress.update(
+                             timed ? r.seconds : static_cast<double>(r.step),
+                             fmt::format("step {} loss {:.4f}{}, {} tokens/s", r.step, r.loss,
+                                         heldout, short_number(r.tokens_per_s)));
+                       },
                    .stop = &catch_signals()};
-  const TrainResult result = train(exec, config, *data, flags.options, flags.out, flags.resume, hooks);
+  const TrainResult result =
+      train(exec, config, *data, flags.options, flags.out, flags.resume, hooks);
   report(flags, shape, result, *data);
   return kSuccess;
 }
@@ -151,35 +170,81 @@ void add_train(CLI::App& app, std::vector<std::pair<CLI::App*, Run>>& commands) 
   flags->app = command;
   flags->common.add_to(*command, true);
   TrainOptions& o = flags->options;
-  command->add_option("--data", flags->data, "text:FILE, idx:DIR, csv:FILE or npy:FILE")->required();
+  command->add_option("--data", flags->data, "text:FILE, idx:DIR, csv:FILE or npy:FILE")
+      ->required();
   command->add_option("--out", flags->out, "Folder of the run; made anew, or --resume")->required();
-  command->add_option("--layer", flags->layer, "Layer; `rill layers` lists them")->capture_default_str();
-  command->add_option("--blocks", flags->blocks, "Residual blocks")->check(CLI::Range(1, 1024))->capture_default_str();
-  command->add_option("--width", flags->width, "Model width D")->check(CLI::Range(1, 65536))->capture_default_str();
-  command->add_option("--set", flags->sets, "KEY=VALUE: an option of the layer; repeatable")->allow_extra_args(false);
-  command->add_option("--config", flags->config_file, "config.json instead of --layer, --blocks, --width");
-  command->add_option("--length", o.length, "Steps of a training sequence (256; images: all pixels)");
-  command->add_option("--batch", o.batch, "Sequences a batch")->check(CLI::Range(1, 1 << 20))->capture_default_str();
-  command->add_option("--steps", o.steps, "Steps of the optimiser")->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40))->capture_default_str();
-  command->add_option("--minutes", o.minutes, "Train so long instead of --steps")->check(CLI::PositiveNumber);
-  command->add_option("--lr", o.adam.lr, "Peak learning rate")->check(CLI::PositiveNumber)->capture_default_str();
-  command->add_option("--weight-decay", o.adam.weight_decay, "Of weights; not of norms, biases, A, B, dt")->check(CLI::NonNegativeNumber)->capture_default_str();
-  command->add_option("--warmup", o.warmup, "Part of the run with a growing rate")->check(CLI::Range(0.0, 1.0))->capture_default_str();
-  command->add_option("--clip", o.clip, "Largest global norm of the gradient; 0: none")->check(CLI::NonNegativeNumber)->capture_default_str();
-  command->add_option("--accumulate", o.accumulate, "Batches a step")->check(CLI::Range(1, 1 << 20))->capture_default_str();
-  command->add_option("--dropout", flags->dropout, "Of what blocks add to the residual")->check(CLI::Range(0.0, 0.999))->capture_default_str();
-  command->add_option("--seed", o.seed, "Seed of parameters, data order and dropout")->capture_default_str();
-  command->add_option("--checkpoint-every", o.checkpoint_every, "Steps between checkpoints")->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40))->capture_default_str();
-  command->add_option("--eval-every", o.eval_every, "Steps between held-out losses (default: ten in a run)")->check(CLI::NonNegativeNumber);
-  command->add_option("--time-chunk", o.time_chunk, "Exact gradients with the activations of so many steps in memory (0: all)")->check(CLI::NonNegativeNumber)->capture_default_str();
-  command->add_option("--task", flags->task, "lm, next, classify or regress (default by data: lm for text, next for csv and npy, classify for idx)");
-  command->add_option("--target", flags->targets, "Target columns of regress: names or numbers from 0, separated by commas")->delimiter(',')->allow_extra_args(false);
+  command->add_option("--layer", flags->layer, "Layer; `rill layers` lists them")
+      ->capture_default_str();
+  command->add_option("--blocks", flags->blocks, "Residual blocks")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  command->add_option("--width", flags->width, "Model width D")
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str();
+  command->add_option("--set", flags->sets, "KEY=VALUE: an option of the layer; repeatable")
+      ->allow_extra_args(false);
+  command->add_option("--config", flags->config_file,
+                      "config.json instead of --layer, --blocks, --width");
+  command->add_option("--length", o.length,
+                      "Steps of a training sequence (256; images: all pixels)");
+  command->add_option("--batch", o.batch, "Sequences a batch")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command->add_option("--steps", o.steps, "Steps of the optimiser")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40))
+      ->capture_default_str();
+  command->add_option("--minutes", o.minutes, "Train so long instead of --steps")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--lr", o.adam.lr, "Peak learning rate")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command
+      ->add_option("--weight-decay", o.adam.weight_decay,
+                   "Of weights; not of norms, biases, A, B, dt")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_option("--warmup", o.warmup, "Part of the run with a growing rate")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command->add_option("--clip", o.clip, "Largest global norm of the gradient; 0: none")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_option("--accumulate", o.accumulate, "Batches a step")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command->add_option("--dropout", flags->dropout, "Of what blocks add to the residual")
+      ->check(CLI::Range(0.0, 0.999))
+      ->capture_default_str();
+  command->add_option("--seed", o.seed, "Seed of parameters, data order and dropout")
+      ->capture_default_str();
+  command->add_option("--checkpoint-every", o.checkpoint_every, "Steps between checkpoints")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40))
+      ->capture_default_str();
+  command
+      ->add_option("--eval-every", o.eval_every,
+                   "Steps between held-out losses (default: ten in a run)")
+      ->check(CLI::NonNegativeNumber);
+  command
+      ->add_option("--time-chunk", o.time_chunk,
+                   "Exact gradients with the activations of so many steps in memory (0: all)")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_option("--task", flags->task,
+                      "lm, next, classify or regress (default by data: lm for text, next for csv "
+                      "and npy, classify for idx)");
+  command
+      ->add_option("--target", flags->targets,
+                   "Target columns of regress: names or numbers from 0, separated by commas")
+      ->delimiter(',')
+      ->allow_extra_args(false);
   command->add_flag("--resume", flags->resume, "Go on from the last whole checkpoint in --out");
-  command->footer("Examples:\n"
-                  "  rill train --data text:data/kjv.txt --out run --minutes 3\n"
-                  "  rill train --data csv:temps.csv --task regress --target temp --layer lstm --width 32 --out temps\n"
-                  "  rill train --data idx:/usr/share/datasets/fashion-mnist --layer s4d --out fashion\n"
-                  "  rill train --data text:data/kjv.txt --out run --resume");
+  command->footer(
+      "Examples:\n"
+      "  rill train --data text:data/kjv.txt --out run --minutes 3\n"
+      "  rill train --data csv:temps.csv --task regress --target temp --layer lstm --width 32 "
+      "--out temps\n"
+      "  rill train --data idx:/usr/share/datasets/fashion-mnist --layer s4d --out fashion\n"
+      "  rill train --data text:data/kjv.txt --out run --resume");
   commands.emplace_back(command, [flags] { return run_train(*flags); });
 }
 

@@ -13,7 +13,8 @@ template <class... Args>
   throw Error(code, fmt::format(format, std::forward<Args>(args)...));
 }
 
-/// Throws Error(code, sentence) unless `ok`. The sentence names the op, the argument, what was expected, what came.
+/// Throws Error(code, sentence) unless `ok`. The sentence names the op, the argument, what was
+/// expected, what came.
 template <class... Args>
 void check(bool ok, ErrorCode code, fmt::format_string<Args...> format, Args&&... args) {
   if (!ok) [[unlikely]]

@@ -38,7 +38,8 @@ std::string cpu_target() {
 void set_cpu_target(std::string_view name) {
   for (const Target& target : kTargets) {
     if (name != target.name) continue;
-    check((detected() & target.bit) != 0, ErrorCode::kUnsupported, "CPU target: this processor has no {}.", name);
+    check((detected() & target.bit) != 0, ErrorCode::kUnsupported,
+          "CPU target: this processor has no {}.", name);
     // Highway runs the best of the allowed targets: allow this one and those below it.
     std::int64_t allowed = 0;
     for (const Target& lower : kTargets)

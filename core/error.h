@@ -1,4 +1,5 @@
-// Errors of Rill. A caller's mistake throws Error; bugs assert in debug builds; hot paths (Stepper) return codes.
+// Errors of Rill. A caller's mistake throws Error; bugs assert in debug builds; hot paths (Stepper)
+// return codes.
 #pragma once
 
 #include <stdexcept>
@@ -18,8 +19,8 @@ enum class ErrorCode {
   kSystem        // the operating system refused (disk full, no memory)
 };
 
-/// Thrown for every mistake of the caller. `what()` is one full sentence that names the operation, the
-/// argument, what was expected and what came.
+/// Thrown for every mistake of the caller. `what()` is one full sentence that names the operation,
+/// the argument, what was expected and what came.
 class Error : public std::runtime_error {
  public:
   Error(ErrorCode code, const std::string& sentence) : std::runtime_error(sentence), code_(code) {}

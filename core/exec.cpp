@@ -16,7 +16,8 @@ int default_threads() {
     const std::string_view view(text);
     int value = 0;
     const auto [end, error] = std::from_chars(view.data(), view.data() + view.size(), value);
-    check(error == std::errc{} && end == view.data() + view.size() && value >= 1 && value <= 1024, ErrorCode::kConfig,
+    check(error == std::errc{} && end == view.data() + view.size() && value >= 1 && value <= 1024,
+          ErrorCode::kConfig,
           "RILL_NUM_THREADS: a number between 1 and 1024 was expected, '{}' came.", view);
     return value;
   }
@@ -24,12 +25,15 @@ int default_threads() {
 }
 
 Exec::Exec(const ExecOptions& options)
-    : options_(options), memory_(std::make_shared<MemoryPool>()), weights_(std::make_unique<WeightCache>()) {
+    : options_(options),
+      memory_(std::make_shared<MemoryPool>()),
+      weights_(std::make_unique<WeightCache>()) {
   check(options.dtype == DType::kFloat32 || options.dtype == DType::kFloat64, ErrorCode::kDType,
         "Exec: activations are float32 or float64, {} came.", name_of(options.dtype));
-  check(options.device.type == Device::Type::kCpu, ErrorCode::kDevice, "Exec: there is no device {}.",
-        to_string(options.device));
-  threads_ = std::make_unique<ThreadPool>(options.threads == 0 ? default_threads() : options.threads);
+  check(options.device.type == Device::Type::kCpu, ErrorCode::kDevice,
+        "Exec: there is no device {}.", to_string(options.device));
+  threads_ =
+      std::make_unique<ThreadPool>(options.threads == 0 ? default_threads() : options.threads);
 }
 
 Exec::~Exec() = default;

@@ -21,11 +21,12 @@ struct ExecOptions {
   std::uint64_t seed = 0;         // of dropout
 };
 
-/// Device, threads, memory pool, random seed and, while training, the tape. One Exec serves one thread; layers are
-/// shared between many. Results do not depend on the number of threads.
+/// Device, threads, memory pool, random seed and, while training, the tape. One Exec serves one
+/// thread; layers are shared between many. Results do not depend on the number of threads.
 class Exec {
  public:
-  /// Error(kDevice) where the device is absent, Error(kDType) for other dtypes than float32 and float64.
+  /// Error(kDevice) where the device is absent, Error(kDType) for other dtypes than float32 and
+  /// float64.
   explicit Exec(const ExecOptions& options = {});
   ~Exec();
   Exec(const Exec&) = delete;
@@ -74,7 +75,8 @@ class Exec {
   std::int64_t op_number_ = 0;
 };
 
-/// Number of threads by RILL_NUM_THREADS, else of processors; Error(kConfig) where the variable is no number >= 1.
+/// Number of threads by RILL_NUM_THREADS, else of processors; Error(kConfig) where the variable is
+/// no number >= 1.
 int default_threads();
 
 }  // namespace rill

@@ -1,5 +1,6 @@
-// Private: how ops reach a back end. A kernel is a plain function on a trivially copyable struct of arguments; ops hand
-// both to enqueue(), which runs it (CPU), launches it (GPU) or writes it down (Stepper). Nothing else touches data.
+// Private: how ops reach a back end. A kernel is a plain function on a trivially copyable struct of
+// arguments; ops hand both to enqueue(), which runs it (CPU), launches it (GPU) or writes it down
+// (Stepper). Nothing else touches data.
 #pragma once
 
 #include <cstring>
@@ -11,7 +12,8 @@
 
 namespace rill {
 
-/// What a kernel may use besides its arguments. `pool` is null in a Stepper: it runs on the calling thread.
+/// What a kernel may use besides its arguments. `pool` is null in a Stepper: it runs on the calling
+/// thread.
 struct KernelContext {
   ThreadPool* pool = nullptr;
 
@@ -33,23 +35,25 @@ struct KernelCall {
   std::size_t bytes;
 };
 
-/// Runs the call now, or writes it down where `exec` records. Takes trivially copyable arguments alone: pointers in
-/// them are aligned words, so that a Stepper can find and patch those to the state.
+/// Runs the call now, or writes it down where `exec` records. Takes trivially copyable arguments
+/// alone: pointers in them are aligned words, so that a Stepper can find and patch those to the
+/// state.
 void enqueue_call(Exec& exec, const KernelCall& call);
 
 template <class Args>
-void enqueue(Exec& exec, Kernel<Args> kernel, const std::type_identity_t<Args>& args, const char* op) {
+void enqueue(Exec& exec, Kernel<Args> kernel, const std::type_identity_t<Args>& args,
+             const char* op) {
   static_assert(std::is_trivially_copyable_v<Args> && sizeof(Args) % sizeof(void*) == 0);
-  check(kernel != nullptr, ErrorCode::kUnsupported, "{}: there is no {} form on {}.", op, name_of(exec.dtype()),
-        to_string(exec.device()));
+  check(kernel != nullptr, ErrorCode::kUnsupported, "{}: there is no {} form on {}.", op,
+        name_of(exec.dtype()), to_string(exec.device()));
   const auto invoke = [](void (*erased)(), const void* erased_args, const KernelContext& context) {
     reinterpret_cast<Kernel<Args>>(erased)(*static_cast<const Args*>(erased_args), context);
   };
   enqueue_call(exec, {invoke, reinterpret_cast<void (*)()>(kernel), &args, sizeof(Args)});
 }
 
-/// While alive, float32 kernels are the plain loops in float: what the error of the vector kernels is measured against.
-/// For tests; one thread, no other Exec at work.
+/// While alive, float32 kernels are the plain loops in float: what the error of the vector kernels
+/// is measured against. For tests; one thread, no other Exec at work.
 class PlainKernels {
  public:
   PlainKernels() noexcept { active_ = true; }

@@ -23,11 +23,13 @@ struct PackArgs {
   std::int64_t dtype = 0;  // DType of w
 };
 
-/// y[m, n] (+)= sum_k x[m, k] W[n, k] + bias[n]: one chain an element, which starts at y (where it accumulates), then the
-/// bias, then k strictly in order; bits depend neither on m nor on how rows, columns or calls are cut (a product over
-/// the second part of k that accumulates on the first part's result is the whole product). CPU: the kernel is reentrant
-/// and allocates nothing; other kernels may call cpu_core_kernels_f32().linear with a KernelContext{} (no pool) on the
-/// calling thread, which costs some ten nanoseconds beside the product: fit for m = 1 ... 16 in a recurrence's loop.
+/// y[m, n] (+)= sum_k x[m, k] W[n, k] + bias[n]: one chain an element, which starts at y (where it
+/// accumulates), then the bias, then k strictly in order; bits depend neither on m nor on how rows,
+/// columns or calls are cut (a product over the second part of k that accumulates on the first
+/// part's result is the whole product). CPU: the kernel is reentrant and allocates nothing; other
+/// kernels may call cpu_core_kernels_f32().linear with a KernelContext{} (no pool) on the calling
+/// thread, which costs some ten nanoseconds beside the product: fit for m = 1 ... 16 in a
+/// recurrence's loop.
 struct LinearArgs {
   const void* x = nullptr;
   const void* packed = nullptr;
@@ -41,12 +43,15 @@ struct LinearArgs {
   std::int64_t weight_dtype = 0;
 };
 
-/// Tokens of x [tokens, K] that a weight gradient packs at a time: the packed piece stays in a core's second cache.
+/// Tokens of x [tokens, K] that a weight gradient packs at a time: the packed piece stays in a
+/// core's second cache.
 constexpr std::int64_t gradient_piece(std::int64_t k) {
-  return std::clamp<std::int64_t>((std::int64_t{1} << 17) / std::max<std::int64_t>(k, 1) / 256 * 256, 256, 8192);
+  return std::clamp<std::int64_t>(
+      (std::int64_t{1} << 17) / std::max<std::int64_t>(k, 1) / 256 * 256, 256, 8192);
 }
 
-/// y[t, :] = table[token[t], :]; a token out of [0, vocabulary) is clamped (ops check it where they may).
+/// y[t, :] = table[token[t], :]; a token out of [0, vocabulary) is clamped (ops check it where they
+/// may).
 struct EmbeddingArgs {
   const void *token = nullptr, *table = nullptr;
   void* y = nullptr;

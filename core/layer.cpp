@@ -4,16 +4,17 @@
 
 namespace rill {
 
-Tensor SequenceLayer::forward(Exec& exec, const Tensor& x, State& state, const Segments* segments) const {
+Tensor SequenceLayer::forward(Exec& exec, const Tensor& x, State& state,
+                              const Segments* segments) const {
   const StateSpec spec = state_spec();
   check(x.defined() && x.rank() == 3 && x.size(2) == input_size(), ErrorCode::kShape,
         "{}: x of shape [B, T, {}] was expected, {} came.", spec.layer, input_size(),
         x.defined() ? to_string(x.shape()) : "nothing");
   check(x.dtype() == dtype() && exec.dtype() == dtype(), ErrorCode::kDType,
-        "{}: the layer computes in {}, x is {} and the Exec is {}.", spec.layer, name_of(dtype()), name_of(x.dtype()),
-        name_of(exec.dtype()));
-  check(x.device() == exec.device(), ErrorCode::kDevice, "{}: the Exec is on {}, x lies on {}.", spec.layer,
-        to_string(exec.device()), to_string(x.device()));
+        "{}: the layer computes in {}, x is {} and the Exec is {}.", spec.layer, name_of(dtype()),
+        name_of(x.dtype()), name_of(exec.dtype()));
+  check(x.device() == exec.device(), ErrorCode::kDevice, "{}: the Exec is on {}, x lies on {}.",
+        spec.layer, to_string(exec.device()), to_string(x.device()));
   const Sequence sequence = Sequence::from(exec, segments, x.size(0), x.size(1));
   state.check_fits(spec, sequence.rows(), spec.layer);
   Tensor y = compute(exec, x, state.fields(), sequence);
@@ -21,13 +22,16 @@ Tensor SequenceLayer::forward(Exec& exec, const Tensor& x, State& state, const S
 }
 
 Stepper SequenceLayer::prepare_step(Exec& exec, std::int64_t batch) const {
-  check(batch >= 1, ErrorCode::kShape, "prepare_step: a batch of at least 1 was expected, {} came.", batch);
-  check(exec.dtype() == dtype(), ErrorCode::kDType, "prepare_step: the layer computes in {}, the Exec in {}.",
-        name_of(dtype()), name_of(exec.dtype()));
+  check(batch >= 1, ErrorCode::kShape, "prepare_step: a batch of at least 1 was expected, {} came.",
+        batch);
+  check(exec.dtype() == dtype(), ErrorCode::kDType,
+        "prepare_step: the layer computes in {}, the Exec in {}.", name_of(dtype()),
+        name_of(exec.dtype()));
   const auto function = [this, batch](Exec& ex, const Tensor& x, std::span<Tensor> state) {
     return compute(ex, x, state, Sequence::batch(ex, batch, 1));
   };
-  return Stepper::record(exec, {batch, 1, input_size()}, dtype(), state_spec(), parameters(), function);
+  return Stepper::record(exec, {batch, 1, input_size()}, dtype(), state_spec(), parameters(),
+                         function);
 }
 
 State SequenceLayer::initial_state(Exec& exec, std::int64_t batch) const {
@@ -36,7 +40,8 @@ State SequenceLayer::initial_state(Exec& exec, std::int64_t batch) const {
 
 std::vector<Tensor> SequenceLayer::parameters() const {
   std::vector<Tensor> all;
-  visit_parameters([&](const std::string&, const Tensor& value, ParameterGroup) { all.push_back(value); });
+  visit_parameters(
+      [&](const std::string&, const Tensor& value, ParameterGroup) { all.push_back(value); });
   return all;
 }
 

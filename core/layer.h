@@ -15,18 +15,21 @@
 
 namespace rill {
 
-/// A function of an input sequence and the state it arrives with, which returns an output sequence and the state it
-/// leaves with. Objects are immutable while used: one layer serves many streams and threads, each with its own Exec and
-/// State. forward over T steps, T calls of forward over one and T steps of a Stepper give the same.
+/// A function of an input sequence and the state it arrives with, which returns an output sequence
+/// and the state it leaves with. Objects are immutable while used: one layer serves many streams
+/// and threads, each with its own Exec and State. forward over T steps, T calls of forward over one
+/// and T steps of a Stepper give the same.
 class SequenceLayer {
  public:
   virtual ~SequenceLayer() = default;
 
-  /// Parallel mode: x [B, T, D_in] -> y [B, T, D_out] for any T >= 0; `state` holds the initial state on entry and the
-  /// final one on return. With a tape in `exec`, gradients of x, the parameters and the initial state are recorded and
-  /// the state's fields are rebound; without one they are overwritten in place. Errors (shape, dtype, state, segments)
-  /// are thrown before anything has changed.
-  Tensor forward(Exec& exec, const Tensor& x, State& state, const Segments* segments = nullptr) const;
+  /// Parallel mode: x [B, T, D_in] -> y [B, T, D_out] for any T >= 0; `state` holds the initial
+  /// state on entry and the final one on return. With a tape in `exec`, gradients of x, the
+  /// parameters and the initial state are recorded and the state's fields are rebound; without one
+  /// they are overwritten in place. Errors (shape, dtype, state, segments) are thrown before
+  /// anything has changed.
+  Tensor forward(Exec& exec, const Tensor& x, State& state,
+                 const Segments* segments = nullptr) const;
 
   /// Recurrent mode for `batch` streams.
   Stepper prepare_step(Exec& exec, std::int64_t batch) const;
@@ -48,15 +51,17 @@ class SequenceLayer {
   std::vector<Tensor> parameters() const;
   std::int64_t parameter_count() const;
 
-  /// For composites (stacks, models): the layer's ops on checked arguments. x is [B, T, D_in] (packed: [1, total,
-  /// D_in]); `state` holds this layer's fields, in the order of the spec. An op that carries state overwrites the field
-  /// in place without a tape and rebinds it with one.
-  Tensor apply(Exec& exec, const Tensor& x, std::span<Tensor> state, const Sequence& sequence) const {
+  /// For composites (stacks, models): the layer's ops on checked arguments. x is [B, T, D_in]
+  /// (packed: [1, total, D_in]); `state` holds this layer's fields, in the order of the spec. An op
+  /// that carries state overwrites the field in place without a tape and rebinds it with one.
+  Tensor apply(Exec& exec, const Tensor& x, std::span<Tensor> state,
+               const Sequence& sequence) const {
     return compute(exec, x, state, sequence);
   }
 
  private:
-  virtual Tensor compute(Exec& exec, const Tensor& x, std::span<Tensor> state, const Sequence& sequence) const = 0;
+  virtual Tensor compute(Exec& exec, const Tensor& x, std::span<Tensor> state,
+                         const Sequence& sequence) const = 0;
 };
 
 }  // namespace rill

@@ -1,4 +1,5 @@
-// Memory: blocks of 64-byte aligned memory, taken from a pool that keeps freed blocks for the next call.
+// Memory: blocks of 64-byte aligned memory, taken from a pool that keeps freed blocks for the next
+// call.
 #pragma once
 
 #include <cstddef>
@@ -9,8 +10,8 @@
 
 namespace rill {
 
-/// Keeps freed blocks by size class, so that a loop that asks for the same sizes again allocates nothing.
-/// Big blocks are advised to use huge pages (they read a third faster). Thread safe.
+/// Keeps freed blocks by size class, so that a loop that asks for the same sizes again allocates
+/// nothing. Big blocks are advised to use huge pages (they read a third faster). Thread safe.
 class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
  public:
   MemoryPool();
@@ -18,7 +19,8 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
   MemoryPool(const MemoryPool&) = delete;
   MemoryPool& operator=(const MemoryPool&) = delete;
 
-  /// At least `bytes` bytes, aligned to 64, not initialised. Error(kSystem) where the system has none.
+  /// At least `bytes` bytes, aligned to 64, not initialised. Error(kSystem) where the system has
+  /// none.
   void* allocate(std::size_t bytes);
   void release(void* data, std::size_t bytes) noexcept;
   /// Bytes handed out now, and the most there ever were.

@@ -1,6 +1,7 @@
-// Differentiable functions on tensors. Each runs on the Exec's device, records itself on the Exec's tape where an input
-// is tracked, and throws Error(kShape / kDType) naming the op and the argument before anything is computed.
-// Letters: tokens = product of all axes but the last; C = last axis. Activations are of the Exec's dtype.
+// Differentiable functions on tensors. Each runs on the Exec's device, records itself on the Exec's
+// tape where an input is tracked, and throws Error(kShape / kDType) naming the op and the argument
+// before anything is computed. Letters: tokens = product of all axes but the last; C = last axis.
+// Activations are of the Exec's dtype.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,8 @@
 
 namespace rill {
 
-// ---- products -------------------------------------------------------------------------------------------------------
+// ---- products
+// -------------------------------------------------------------------------------------------------------
 
 /// Which rows of a weight a product uses: [first, first + count); count < 0: all.
 struct RowRange {
@@ -21,20 +23,36 @@ struct RowRange {
   std::int64_t count = -1;
 };
 
-/// y = x W^T + b. x [..., K], W [N, K] (the Exec's dtype, or bfloat16 / float16 with float32 activations), b [N] or
-/// undefined, y [..., N]; with `rows`, only those rows of W and b. A row's bits depend neither on the number of rows
-/// nor on threads.
-Tensor linear(Exec& exec, const Tensor& x, const Tensor& weight, const Tensor& bias = {}, RowRange rows = {});
-/// table [V, C] rows at tokens (int32, int64 or uint8, any shape) -> [..., C]. Tokens are checked: Error(kValue) out of
-/// [0, V), except while a Stepper runs (its callers check).
+/// y = x W^T + b. x [..., K], W [N, K] (the Exec's dtype, or bfloat16 / float16 with float32
+/// activations), b [N] or undefined, y [..., N]; with `rows`, only those rows of W and b. A row's
+/// bits depend neither on the number of rows nor on threads.
+Tensor linear(Exec& exec, const Tensor& x, const Tensor& weight, const Tensor& bias = {},
+              RowRange rows = {});
+/// table [V, C] rows at tokens (int32, int64 or uint8, any shape) -> [..., C]. Tokens are checked:
+/// Error(kValue) out of [0, V), except while a Stepper runs (its callers check).
 Tensor embedding(Exec& exec, const Tensor& tokens, const Tensor& table);
 
-// ---- element by element ---------------------------------------------------------------------------------------------
+// ---- element by element
+// ---------------------------------------------------------------------------------------------
 
 enum class Unary {
-  kSilu, kGelu, kGeluTanh, kSigmoid, kTanh, kRelu, kSoftplus, kLogSigmoid, kExp, kLog, kSquare, kSqrt, kNegate,
-  kReciprocal, kEluPlusOne,
-  kMinGru  // x + 1/2 for x >= 0, else sigmoid(x): keeps candidate states positive (minGRU, appendix B)
+  kSilu,
+  kGelu,
+  kGeluTanh,
+  kSigmoid,
+  kTanh,
+  kRelu,
+  kSoftplus,
+  kLogSigmoid,
+  kExp,
+  kLog,
+  kSquare,
+  kSqrt,
+  kNegate,
+  kReciprocal,
+  kEluPlusOne,
+  kMinGru  // x + 1/2 for x >= 0, else sigmoid(x): keeps candidate states positive (minGRU, appendix
+           // B)
 };
 Tensor unary(Exec& exec, Unary kind, const Tensor& x);
 inline Tensor silu(Exec& exec, const Tensor& x) { return unary(exec, Unary::kSilu, x); }
@@ -51,9 +69,15 @@ inline Tensor log(Exec& exec, const Tensor& x) { return unary(exec, Unary::kLog,
 enum class Binary { kAdd, kSubtract, kMultiply };
 /// a [..., C] with b of the same shape, or b [C] for every token.
 Tensor binary(Exec& exec, Binary kind, const Tensor& a, const Tensor& b);
-inline Tensor add(Exec& exec, const Tensor& a, const Tensor& b) { return binary(exec, Binary::kAdd, a, b); }
-inline Tensor subtract(Exec& exec, const Tensor& a, const Tensor& b) { return binary(exec, Binary::kSubtract, a, b); }
-inline Tensor multiply(Exec& exec, const Tensor& a, const Tensor& b) { return binary(exec, Binary::kMultiply, a, b); }
+inline Tensor add(Exec& exec, const Tensor& a, const Tensor& b) {
+  return binary(exec, Binary::kAdd, a, b);
+}
+inline Tensor subtract(Exec& exec, const Tensor& a, const Tensor& b) {
+  return binary(exec, Binary::kSubtract, a, b);
+}
+inline Tensor multiply(Exec& exec, const Tensor& a, const Tensor& b) {
+  return binary(exec, Binary::kMultiply, a, b);
+}
 /// scale * x + shift with constants.
 Tensor affine(Exec& exec, const Tensor& x, double scale, double shift = 0.0);
 /// act(gate) * x, same shapes, in one pass (SwiGLU: silu; GLU: sigmoid).
@@ -62,31 +86,38 @@ Tensor gated(Exec& exec, const Tensor& x, const Tensor& gate, Unary activation);
 Tensor glu(Exec& exec, const Tensor& x);
 /// target += source, outside of any tape.
 void add_in_place(Exec& exec, const Tensor& target, const Tensor& source);
-/// Zeroes with probability p and scales the rest by 1/(1-p), only while a tape records. x [B, T, C]; the mask is a
-/// function of (seed, step, op number, row, absolute t, channel).
+/// Zeroes with probability p and scales the rest by 1/(1-p), only while a tape records. x [B, T,
+/// C]; the mask is a function of (seed, step, op number, row, absolute t, channel).
 Tensor dropout(Exec& exec, const Tensor& x, double p);
 
-// ---- convolution ----------------------------------------------------------------------------------------------------
+// ---- convolution
+// ----------------------------------------------------------------------------------------------------
 
-/// Causal convolution of every channel with a kernel of any length, by FFT: y[t, c] = sum_l kernel[c, l] x[t - l, c]
-/// within each sequence. x [..., C], kernel [C, L]. Transforms are in double; what a NaN touches is the whole sequence.
-/// Allocates: not for steps. Error(kUnsupported) for a sequence with resets.
+/// Causal convolution of every channel with a kernel of any length, by FFT: y[t, c] = sum_l
+/// kernel[c, l] x[t - l, c] within each sequence. x [..., C], kernel [C, L]. Transforms are in
+/// double; what a NaN touches is the whole sequence. Allocates: not for steps. Error(kUnsupported)
+/// for a sequence with resets.
 Tensor fft_conv(Exec& exec, const Tensor& x, const Tensor& kernel, const Sequence& sequence);
 
-// ---- norms ----------------------------------------------------------------------------------------------------------
+// ---- norms
+// ----------------------------------------------------------------------------------------------------------
 
-/// x / sqrt(mean(x^2) + eps) * w over the last axis. w [C] or undefined. Sums are float32 (float64 in float64).
+/// x / sqrt(mean(x^2) + eps) * w over the last axis. w [C] or undefined. Sums are float32 (float64
+/// in float64).
 Tensor rms_norm(Exec& exec, const Tensor& x, const Tensor& weight, double eps);
-/// (x - mean) / sqrt(var + eps) * w + b over the last axis (biased variance). w, b [C] or undefined.
-Tensor layer_norm(Exec& exec, const Tensor& x, const Tensor& weight, const Tensor& bias, double eps);
-/// The last axis in `groups` equal groups, each normalised alone; w, b [C] or undefined, or [C / groups] shared by the
-/// groups. RMS where `rms`, else with the mean removed.
-Tensor group_norm(Exec& exec, const Tensor& x, std::int64_t groups, const Tensor& weight, const Tensor& bias, double eps,
-                  bool rms);
+/// (x - mean) / sqrt(var + eps) * w + b over the last axis (biased variance). w, b [C] or
+/// undefined.
+Tensor layer_norm(Exec& exec, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                  double eps);
+/// The last axis in `groups` equal groups, each normalised alone; w, b [C] or undefined, or [C /
+/// groups] shared by the groups. RMS where `rms`, else with the mean removed.
+Tensor group_norm(Exec& exec, const Tensor& x, std::int64_t groups, const Tensor& weight,
+                  const Tensor& bias, double eps, bool rms);
 /// x / sqrt(sum x^2 + eps) in groups of the last axis.
 Tensor l2_norm(Exec& exec, const Tensor& x, std::int64_t groups, double eps);
 
-// ---- shape ----------------------------------------------------------------------------------------------------------
+// ---- shape
+// ----------------------------------------------------------------------------------------------------------
 
 /// The same elements under another shape (shares memory).
 Tensor reshape(Exec& exec, const Tensor& x, const Shape& shape);
@@ -101,17 +132,21 @@ Tensor reverse_time(Exec& exec, const Tensor& x, const Sequence& sequence);
 /// Tokens that belong to no sequence (beyond `lengths`) become 0.
 Tensor zero_padding(Exec& exec, const Tensor& x, const Sequence& sequence);
 
-// ---- pooling, losses ------------------------------------------------------------------------------------------------
+// ---- pooling, losses
+// ------------------------------------------------------------------------------------------------
 
-/// Running mean over time with state: x [tokens, C] seen through `sequence`; `sum` [rows, C] and `count` [rows, 1]
-/// (Exec's dtype) are updated; returns the mean of all steps so far [rows, C]. A row without steps gives 0. A reset
-/// restarts both.
+/// Running mean over time with state: x [tokens, C] seen through `sequence`; `sum` [rows, C] and
+/// `count` [rows, 1] (Exec's dtype) are updated; returns the mean of all steps so far [rows, C]. A
+/// row without steps gives 0. A reset restarts both.
 Tensor mean_pool(Exec& exec, const Tensor& x, Tensor& sum, Tensor& count, const Sequence& sequence);
-/// Last step of every sequence [rows, C]; `last` [rows, C] carries it between calls (what it held stays for an empty row).
+/// Last step of every sequence [rows, C]; `last` [rows, C] carries it between calls (what it held
+/// stays for an empty row).
 Tensor last_pool(Exec& exec, const Tensor& x, Tensor& last, const Sequence& sequence);
-/// Softmax cross-entropy in nats. logits [tokens, V], targets [tokens] (int64; a negative one counts nothing); returns
-/// the sum over tokens divided by `count` [1]. With `per_token` defined ([tokens]), each token's loss is written there.
-Tensor cross_entropy(Exec& exec, const Tensor& logits, const Tensor& targets, double count, Tensor per_token = {});
+/// Softmax cross-entropy in nats. logits [tokens, V], targets [tokens] (int64; a negative one
+/// counts nothing); returns the sum over tokens divided by `count` [1]. With `per_token` defined
+/// ([tokens]), each token's loss is written there.
+Tensor cross_entropy(Exec& exec, const Tensor& logits, const Tensor& targets, double count,
+                     Tensor per_token = {});
 /// sum((x - target)^2) / count -> [1]. Elements whose target is NaN count nothing.
 Tensor squared_error(Exec& exec, const Tensor& x, const Tensor& target, double count);
 /// Sum of all elements [1].

@@ -1,4 +1,5 @@
-// Options of a layer: names, types, defaults and ranges, checked in one place for the program, files and callers.
+// Options of a layer: names, types, defaults and ranges, checked in one place for the program,
+// files and callers.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,8 @@ namespace rill {
 
 using OptionValue = std::variant<bool, std::int64_t, double, std::string>;
 
-/// One option. The type is that of the default; numbers lie in [min, max], strings are one of `choices`.
+/// One option. The type is that of the default; numbers lie in [min, max], strings are one of
+/// `choices`.
 struct OptionSpec {
   std::string name;
   OptionValue default_value;
@@ -22,9 +24,12 @@ struct OptionSpec {
   std::string help;
 
   static OptionSpec flag(std::string name, bool value, std::string help);
-  static OptionSpec integer(std::string name, std::int64_t value, std::int64_t min, std::int64_t max, std::string help);
-  static OptionSpec number(std::string name, double value, double min, double max, std::string help);
-  static OptionSpec choice(std::string name, std::string value, std::vector<std::string> choices, std::string help);
+  static OptionSpec integer(std::string name, std::int64_t value, std::int64_t min,
+                            std::int64_t max, std::string help);
+  static OptionSpec number(std::string name, double value, double min, double max,
+                           std::string help);
+  static OptionSpec choice(std::string name, std::string value, std::vector<std::string> choices,
+                           std::string help);
   /// "bool", "int", "float" or "string".
   const char* type() const noexcept;
 };
@@ -34,8 +39,8 @@ class Options {
  public:
   explicit Options(std::vector<OptionSpec> specs);
 
-  /// Error(kConfig) for a name that is not in the list, another type (an integer is taken for a float) or a value out
-  /// of range; the sentence lists what there is. Nothing has changed then.
+  /// Error(kConfig) for a name that is not in the list, another type (an integer is taken for a
+  /// float) or a value out of range; the sentence lists what there is. Nothing has changed then.
   void set(std::string_view name, const OptionValue& value);
   /// From text, as in `--set KEY=VALUE`.
   void set_text(std::string_view name, std::string_view text);

@@ -5,7 +5,9 @@
 namespace rill {
 namespace {
 
-std::uintptr_t address_of(const Tensor& tensor) { return reinterpret_cast<std::uintptr_t>(tensor.raw()); }
+std::uintptr_t address_of(const Tensor& tensor) {
+  return reinterpret_cast<std::uintptr_t>(tensor.raw());
+}
 
 }  // namespace
 
@@ -18,13 +20,15 @@ std::map<std::uintptr_t, Recorder::Range>::iterator Recorder::find(std::uintptr_
 
 void Recorder::mark_stream(const Tensor& tensor, int buffer) {
   kept_tensors_.push_back(tensor);
-  ranges_[address_of(tensor)] = {address_of(tensor) + std::max<std::size_t>(tensor.bytes(), 1), true, buffer};
+  ranges_[address_of(tensor)] = {address_of(tensor) + std::max<std::size_t>(tensor.bytes(), 1),
+                                 true, buffer};
 }
 
 void Recorder::own(const Tensor& tensor) {
   kept_tensors_.push_back(tensor);
-  ranges_.try_emplace(address_of(tensor),
-                      Range{address_of(tensor) + std::max<std::size_t>(tensor.bytes(), 1), false, -1});
+  ranges_.try_emplace(
+      address_of(tensor),
+      Range{address_of(tensor) + std::max<std::size_t>(tensor.bytes(), 1), false, -1});
 }
 
 bool Recorder::record(const KernelCall& call) {
@@ -41,7 +45,8 @@ bool Recorder::record(const KernelCall& call) {
     const auto range = find(words[i]);
     if (range == ranges_.end()) continue;
     range->second.stream = true;
-    if (range->second.buffer >= 0) patches_.push_back({offset + i, range->second.buffer, words[i] - range->first});
+    if (range->second.buffer >= 0)
+      patches_.push_back({offset + i, range->second.buffer, words[i] - range->first});
   }
   arguments_.insert(arguments_.end(), words.begin(), words.end());
   calls_.push_back({call.invoke, call.kernel, offset});

@@ -1,8 +1,9 @@
 // Private: writes down the kernel calls of one step, to be replayed by a Stepper.
 //
-// A call is written down where one of its arguments points into memory that depends on the stream: the input, the
-// state, or anything that a written-down call touches. All other calls depend on parameters alone: they run at once,
-// during the recording, so that what can be computed ahead (discretised A and B, packed weights) is.
+// A call is written down where one of its arguments points into memory that depends on the stream:
+// the input, the state, or anything that a written-down call touches. All other calls depend on
+// parameters alone: they run at once, during the recording, so that what can be computed ahead
+// (discretised A and B, packed weights) is.
 #pragma once
 
 #include <cstddef>
@@ -23,14 +24,16 @@ class Recorder {
     void (*kernel)();
     std::size_t offset;  // of its arguments, in words of `arguments`
   };
-  /// Word `word` of `arguments` points `delta` bytes into buffer number `buffer` of those marked with a number.
+  /// Word `word` of `arguments` points `delta` bytes into buffer number `buffer` of those marked
+  /// with a number.
   struct Patch {
     std::size_t word;
     int buffer;
     std::size_t delta;
   };
 
-  /// Memory that is the stream's: its input (buffer < 0) or a state field that a Stepper patches (buffer >= 0).
+  /// Memory that is the stream's: its input (buffer < 0) or a state field that a Stepper patches
+  /// (buffer >= 0).
   void mark_stream(const Tensor& tensor, int buffer);
   /// Memory allocated while recording; kept as long as the recording.
   void own(const Tensor& tensor);

@@ -1,4 +1,5 @@
-// Which rows of an activation are one sequence: batches, packed sequences, lengths and resets, in one form for ops.
+// Which rows of an activation are one sequence: batches, packed sequences, lengths and resets, in
+// one form for ops.
 #pragma once
 
 #include <cstdint>
@@ -9,27 +10,30 @@
 
 namespace rill {
 
-/// How a caller tells the sequences inside an input x [B, T, D] apart. At most one of offsets and lengths is given.
+/// How a caller tells the sequences inside an input x [B, T, D] apart. At most one of offsets and
+/// lengths is given.
 struct Segments {
-  /// Packed: x is [1, total, D], sequence s lies at [offsets[s], offsets[s+1]); S = offsets.size() - 1 state rows.
-  /// offsets[0] = 0, ascending, the last one is total; empty sequences are legal.
+  /// Packed: x is [1, total, D], sequence s lies at [offsets[s], offsets[s+1]); S = offsets.size()
+  /// - 1 state rows. offsets[0] = 0, ascending, the last one is total; empty sequences are legal.
   std::vector<std::int64_t> offsets;
-  /// uint8 [B, T] (packed: [1, total]): 1 where a fresh state comes before the step; no gradient passes it.
+  /// uint8 [B, T] (packed: [1, total]): 1 where a fresh state comes before the step; no gradient
+  /// passes it.
   Tensor reset;
   /// [B]: the state is that after lengths[b] steps; outputs beyond are 0.
   std::vector<std::int64_t> lengths;
 };
 
-/// What sequence ops read: row r of `rows` is the tokens [start[r], start[r] + length[r]) of the activations seen as
-/// [tokens, channels], and row r of the state. Trivially copyable; a member of kernels' arguments.
+/// What sequence ops read: row r of `rows` is the tokens [start[r], start[r] + length[r]) of the
+/// activations seen as [tokens, channels], and row r of the state. Trivially copyable; a member of
+/// kernels' arguments.
 struct SeqArgs {
   std::int64_t rows = 0;
   std::int64_t tokens = 0;
-  const std::int64_t* start = nullptr;    // [rows]
-  const std::int64_t* length = nullptr;   // [rows]
-  const std::uint8_t* reset = nullptr;    // [tokens], or null: no resets
+  const std::int64_t* start = nullptr;   // [rows]
+  const std::int64_t* length = nullptr;  // [rows]
+  const std::uint8_t* reset = nullptr;   // [tokens], or null: no resets
   std::int64_t max_length = 0;
-  std::int64_t padded = 0;                // 1 where some tokens belong to no row: their outputs are to be 0
+  std::int64_t padded = 0;  // 1 where some tokens belong to no row: their outputs are to be 0
 };
 
 /// SeqArgs with the memory they point to. Copying copies handles.
@@ -37,9 +41,10 @@ class Sequence {
  public:
   /// A plain batch [batch, length].
   static Sequence batch(Exec& exec, std::int64_t batch, std::int64_t length);
-  /// From a caller's Segments for x [B, T, ...]; Error(kShape) where they do not fit. `state_rows` is what a state must
-  /// have.
-  static Sequence from(Exec& exec, const Segments* segments, std::int64_t batch, std::int64_t length);
+  /// From a caller's Segments for x [B, T, ...]; Error(kShape) where they do not fit. `state_rows`
+  /// is what a state must have.
+  static Sequence from(Exec& exec, const Segments* segments, std::int64_t batch,
+                       std::int64_t length);
 
   const SeqArgs& args() const noexcept { return args_; }
   std::int64_t rows() const noexcept { return args_.rows; }

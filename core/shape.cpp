@@ -7,8 +7,8 @@
 namespace rill {
 
 Shape::Shape(std::span<const std::int64_t> extents) {
-  check(extents.size() <= kMaxRank, ErrorCode::kShape, "Shape: at most {} axes are possible, {} came.", kMaxRank,
-        extents.size());
+  check(extents.size() <= kMaxRank, ErrorCode::kShape,
+        "Shape: at most {} axes are possible, {} came.", kMaxRank, extents.size());
   std::int64_t product = 1;
   for (const std::int64_t extent : extents) {
     check(extent >= 0, ErrorCode::kShape, "Shape: extents are >= 0, {} came.", extent);

@@ -15,20 +15,25 @@ class Shape {
   static constexpr int kMaxRank = 8;
 
   Shape() = default;
-  Shape(std::initializer_list<std::int64_t> extents) : Shape(std::span(extents.begin(), extents.size())) {}
+  Shape(std::initializer_list<std::int64_t> extents)
+      : Shape(std::span(extents.begin(), extents.size())) {}
   /// Error(kShape) for more than kMaxRank extents, a negative one, or a product past 2^62.
   explicit Shape(std::span<const std::int64_t> extents);
 
   int rank() const noexcept { return rank_; }
   /// Extent of an axis; negative axes count from the last.
-  std::int64_t operator[](int axis) const noexcept { return extents_[axis < 0 ? axis + rank_ : axis]; }
+  std::int64_t operator[](int axis) const noexcept {
+    return extents_[axis < 0 ? axis + rank_ : axis];
+  }
   std::int64_t numel() const noexcept;
   /// This shape with one more axis at the front / at the end.
   Shape prepend(std::int64_t extent) const;
   Shape append(std::int64_t extent) const;
   /// This shape with the last axis replaced.
   Shape with_last(std::int64_t extent) const;
-  std::span<const std::int64_t> extents() const noexcept { return {extents_.data(), static_cast<std::size_t>(rank_)}; }
+  std::span<const std::int64_t> extents() const noexcept {
+    return {extents_.data(), static_cast<std::size_t>(rank_)};
+  }
   friend bool operator==(const Shape& a, const Shape& b) noexcept;
 
  private:

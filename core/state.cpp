@@ -38,7 +38,8 @@ State& State::operator=(const State& other) {
 }
 
 State State::fresh(const StateSpec& spec, std::int64_t batch) {
-  check(batch >= 0, ErrorCode::kShape, "State::fresh: a batch of at least 0 was expected, {} came.", batch);
+  check(batch >= 0, ErrorCode::kShape, "State::fresh: a batch of at least 0 was expected, {} came.",
+        batch);
   State state;
   state.spec_ = spec;
   state.batch_ = batch;
@@ -61,14 +62,16 @@ const Tensor& State::at(std::string_view name) const {
 
 State State::select(std::span<const std::int64_t> rows) const {
   for (const std::int64_t row : rows)
-    check(row >= 0 && row < batch_, ErrorCode::kState, "State::select: a row in [0, {}) was expected, {} came.", batch_,
-          row);
+    check(row >= 0 && row < batch_, ErrorCode::kState,
+          "State::select: a row in [0, {}) was expected, {} came.", batch_, row);
   State result = fresh(spec_, static_cast<std::int64_t>(rows.size()));
   for (std::size_t f = 0; f < fields_.size(); ++f) {
     const std::size_t bytes = row_bytes(spec_.fields[f]);
     for (std::size_t i = 0; i < rows.size(); ++i)
-      std::memcpy(static_cast<char*>(result.fields_[f].raw()) + i * bytes,
-                  static_cast<const char*>(fields_[f].raw()) + static_cast<std::size_t>(rows[i]) * bytes, bytes);
+      std::memcpy(
+          static_cast<char*>(result.fields_[f].raw()) + i * bytes,
+          static_cast<const char*>(fields_[f].raw()) + static_cast<std::size_t>(rows[i]) * bytes,
+          bytes);
   }
   return result;
 }
@@ -99,16 +102,17 @@ State State::to(Device device) const {
 
 void State::check_fits(const StateSpec& spec, std::int64_t batch, std::string_view op) const {
   check(spec_.layer == spec.layer && fields_.size() == spec.fields.size(), ErrorCode::kState,
-        "{}: a state of '{}' with {} fields was expected, one of '{}' with {} came.", op, spec.layer, spec.fields.size(),
-        spec_.layer, fields_.size());
-  check(batch_ == batch, ErrorCode::kState, "{}: a state of {} rows was expected, one of {} came.", op, batch, batch_);
+        "{}: a state of '{}' with {} fields was expected, one of '{}' with {} came.", op,
+        spec.layer, spec.fields.size(), spec_.layer, fields_.size());
+  check(batch_ == batch, ErrorCode::kState, "{}: a state of {} rows was expected, one of {} came.",
+        op, batch, batch_);
   for (std::size_t f = 0; f < fields_.size(); ++f) {
     const FieldSpec& field = spec.fields[f];
     check(spec_.fields[f].name == field.name && fields_[f].dtype() == field.dtype &&
               fields_[f].shape() == field.shape.prepend(batch),
-          ErrorCode::kState, "{}: state field {} is {} {} {}, {} {} {} came.", op, f, field.name, name_of(field.dtype),
-          to_string(field.shape.prepend(batch)), spec_.fields[f].name, name_of(fields_[f].dtype()),
-          to_string(fields_[f].shape()));
+          ErrorCode::kState, "{}: state field {} is {} {} {}, {} {} {} came.", op, f, field.name,
+          name_of(field.dtype), to_string(field.shape.prepend(batch)), spec_.fields[f].name,
+          name_of(fields_[f].dtype()), to_string(fields_[f].shape()));
   }
 }
 
@@ -116,7 +120,8 @@ void State::save(TensorWriter& writer, const std::string& prefix) const {
   writer.text(prefix + "version", kVersion);
   writer.text(prefix + "layer", spec_.layer);
   writer.text(prefix + "batch", std::to_string(batch_));
-  for (std::size_t f = 0; f < fields_.size(); ++f) writer.tensor(prefix + spec_.fields[f].name, fields_[f]);
+  for (std::size_t f = 0; f < fields_.size(); ++f)
+    writer.tensor(prefix + spec_.fields[f].name, fields_[f]);
 }
 
 State State::load(const TensorReader& reader, const StateSpec& spec, const std::string& prefix) {
@@ -126,19 +131,22 @@ State State::load(const TensorReader& reader, const StateSpec& spec, const std::
         "State::load: version {} of the state format was expected, version {} came.", kVersion,
         reader.text(prefix + "version"));
   check(reader.text(prefix + "layer") == spec.layer, ErrorCode::kState,
-        "State::load: a state of '{}' was expected, one of '{}' came.", spec.layer, reader.text(prefix + "layer"));
+        "State::load: a state of '{}' was expected, one of '{}' came.", spec.layer,
+        reader.text(prefix + "layer"));
   State state;
   state.spec_ = spec;
   for (std::size_t f = 0; f < spec.fields.size(); ++f) {
     const FieldSpec& field = spec.fields[f];
-    check(reader.has_tensor(prefix + field.name), ErrorCode::kState, "State::load: the field '{}' is missing.",
-          field.name);
+    check(reader.has_tensor(prefix + field.name), ErrorCode::kState,
+          "State::load: the field '{}' is missing.", field.name);
     Tensor value = reader.tensor(prefix + field.name);
-    check(value.rank() >= 1, ErrorCode::kState, "State::load: the field '{}' has no batch axis.", field.name);
+    check(value.rank() >= 1, ErrorCode::kState, "State::load: the field '{}' has no batch axis.",
+          field.name);
     if (f == 0) state.batch_ = value.size(0);
-    check(value.dtype() == field.dtype && value.shape() == field.shape.prepend(state.batch_), ErrorCode::kState,
-          "State::load: the field '{}' is {} {}, {} {} came.", field.name, name_of(field.dtype),
-          to_string(field.shape.prepend(state.batch_)), name_of(value.dtype()), to_string(value.shape()));
+    check(value.dtype() == field.dtype && value.shape() == field.shape.prepend(state.batch_),
+          ErrorCode::kState, "State::load: the field '{}' is {} {}, {} {} came.", field.name,
+          name_of(field.dtype), to_string(field.shape.prepend(state.batch_)),
+          name_of(value.dtype()), to_string(value.shape()));
     state.fields_.push_back(std::move(value));
   }
   if (spec.fields.empty() && reader.has_text(prefix + "batch"))

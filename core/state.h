@@ -16,23 +16,23 @@ namespace rill {
 /// One field of a state: what one sequence carries.
 struct FieldSpec {
   std::string name;
-  Shape shape;                       // of one row: a State of batch B holds [B, ...shape]
-  DType dtype = DType::kFloat32;     // float32 (float64 in a float64 layer), or int64 for positions
-  double fresh = 0.0;                // what every element of a fresh state holds (max-stabilised ones: -infinity)
+  Shape shape;                    // of one row: a State of batch B holds [B, ...shape]
+  DType dtype = DType::kFloat32;  // float32 (float64 in a float64 layer), or int64 for positions
+  double fresh = 0.0;  // what every element of a fresh state holds (max-stabilised ones: -infinity)
 };
 
 /// What one sequence carries through a layer, and whose it is.
 struct StateSpec {
-  std::string layer;                 // registry name, or "stack" for several
+  std::string layer;  // registry name, or "stack" for several
   std::vector<FieldSpec> fields;
 
-  std::size_t bytes() const;         // of one row
+  std::size_t bytes() const;  // of one row
   /// Appends another spec's fields with a prefix to their names.
   void append(const StateSpec& other, const std::string& prefix);
 };
 
-/// A value: copying copies the arrays. Fields are in the order of the spec. On a tape, forward() rebinds the fields;
-/// without one it, and a Stepper always, overwrite them in place.
+/// A value: copying copies the arrays. Fields are in the order of the spec. On a tape, forward()
+/// rebinds the fields; without one it, and a Stepper always, overwrite them in place.
 class State {
  public:
   State() = default;
@@ -53,7 +53,8 @@ class State {
   const Tensor& at(std::string_view name) const;
 
   State clone() const { return *this; }
-  /// The rows of the given numbers, in that order, repeats allowed. Error(kState) for a number outside of [0, batch).
+  /// The rows of the given numbers, in that order, repeats allowed. Error(kState) for a number
+  /// outside of [0, batch).
   State select(std::span<const std::int64_t> rows) const;
   /// Rows of several states of one spec, one after the other. Error(kState) where the specs differ.
   static State gather(std::span<const State> states);
@@ -63,8 +64,10 @@ class State {
 
   /// Writes fields "PREFIXname" and a description of the spec.
   void save(TensorWriter& writer, const std::string& prefix = "state.") const;
-  /// Reads what save() wrote; Error(kState) unless it belongs to `spec` (layer, names, shapes, dtypes, version).
-  static State load(const TensorReader& reader, const StateSpec& spec, const std::string& prefix = "state.");
+  /// Reads what save() wrote; Error(kState) unless it belongs to `spec` (layer, names, shapes,
+  /// dtypes, version).
+  static State load(const TensorReader& reader, const StateSpec& spec,
+                    const std::string& prefix = "state.");
 
  private:
   StateSpec spec_;

@@ -10,11 +10,16 @@ namespace rill {
 
 const char* to_string(StepStatus status) noexcept {
   switch (status) {
-    case StepStatus::kOk: return "ok";
-    case StepStatus::kEmpty: return "the stepper is empty";
-    case StepStatus::kInput: return "the input's shape or type does not fit";
-    case StepStatus::kState: return "the state is another layer's or has another batch";
-    case StepStatus::kOutput: return "the output's shape or type does not fit";
+    case StepStatus::kOk:
+      return "ok";
+    case StepStatus::kEmpty:
+      return "the stepper is empty";
+    case StepStatus::kInput:
+      return "the input's shape or type does not fit";
+    case StepStatus::kState:
+      return "the state is another layer's or has another batch";
+    case StepStatus::kOutput:
+      return "the output's shape or type does not fit";
   }
   return "?";
 }
@@ -23,13 +28,15 @@ struct Stepper::Program {
   std::int64_t batch = 0;
   Shape input_shape, output_shape;
   StateSpec spec;
-  // What every step compares with, counted once: a step of a small layer takes some fifty nanoseconds.
+  // What every step compares with, counted once: a step of a small layer takes some fifty
+  // nanoseconds.
   std::size_t input_bytes = 0, output_bytes = 0;
   std::vector<std::int64_t> field_numel;
   Tensor input, output;
   std::vector<Tensor> parameters;
   Recorder recorder;
-  // Fields that the recorded step left in other memory than it found them in: copied back after every step.
+  // Fields that the recorded step left in other memory than it found them in: copied back after
+  // every step.
   std::vector<std::pair<int, Tensor>> rebound;
 };
 
@@ -38,7 +45,9 @@ namespace {
 // While alive, an Exec records; a tape is out of the way.
 class RecordScope {
  public:
-  RecordScope(Exec& exec, Recorder& recorder) : exec_(exec), off_(exec, nullptr) { exec.set_recorder(&recorder); }
+  RecordScope(Exec& exec, Recorder& recorder) : exec_(exec), off_(exec, nullptr) {
+    exec.set_recorder(&recorder);
+  }
   ~RecordScope() { exec_.set_recorder(nullptr); }
 
  private:
@@ -61,8 +70,8 @@ Stepper::~Stepper() = default;
 
 Stepper Stepper::record(Exec& exec, const Shape& input, DType input_dtype, const StateSpec& spec,
                         std::vector<Tensor> parameters, const StepFunction& function) {
-  check(input.rank() >= 2 && input[1] == 1, ErrorCode::kShape, "Stepper: an input [batch, 1, ...] was expected, {} came.",
-        to_string(input));
+  check(input.rank() >= 2 && input[1] == 1, ErrorCode::kShape,
+        "Stepper: an input [batch, 1, ...] was expected, {} came.", to_string(input));
   Stepper stepper;
   stepper.program_ = std::make_unique<Program>();
   Program& program = *stepper.program_;
@@ -85,21 +94,24 @@ Stepper Stepper::record(Exec& exec, const Shape& input, DType input_dtype, const
   program.output_bytes = program.output.bytes();
   for (const Tensor& field : placeholder.fields()) program.field_numel.push_back(field.numel());
   for (std::size_t f = 0; f < fields.size(); ++f)
-    if (fields[f].raw() != placeholder.fields()[f].raw()) program.rebound.emplace_back(static_cast<int>(f), fields[f]);
+    if (fields[f].raw() != placeholder.fields()[f].raw())
+      program.rebound.emplace_back(static_cast<int>(f), fields[f]);
   return stepper;
 }
 
 StepStatus Stepper::step(const Tensor& x, State& state, const Tensor& y) noexcept {
   if (!program_) return StepStatus::kEmpty;
   const Program& program = *program_;
-  if (!x.defined() || x.dtype() != program.input.dtype() || x.shape() != program.input_shape) return StepStatus::kInput;
+  if (!x.defined() || x.dtype() != program.input.dtype() || x.shape() != program.input_shape)
+    return StepStatus::kInput;
   if (!y.defined() || y.dtype() != program.output.dtype() || y.shape() != program.output_shape)
     return StepStatus::kOutput;
   return step({static_cast<const std::byte*>(x.raw()), program.input_bytes}, state,
               {static_cast<std::byte*>(y.raw()), program.output_bytes});
 }
 
-StepStatus Stepper::step(std::span<const std::byte> x, State& state, std::span<std::byte> y) noexcept {
+StepStatus Stepper::step(std::span<const std::byte> x, State& state,
+                         std::span<std::byte> y) noexcept {
   if (!program_) return StepStatus::kEmpty;
   Program& program = *program_;
   if (x.size() != program.input_bytes) return StepStatus::kInput;
@@ -109,12 +121,14 @@ StepStatus Stepper::step(std::span<const std::byte> x, State& state, std::span<s
       state.spec().layer != program.spec.layer)
     return StepStatus::kState;
   for (std::size_t f = 0; f < fields.size(); ++f)
-    if (fields[f].dtype() != program.spec.fields[f].dtype || fields[f].numel() != program.field_numel[f])
+    if (fields[f].dtype() != program.spec.fields[f].dtype ||
+        fields[f].numel() != program.field_numel[f])
       return StepStatus::kState;
   std::vector<std::uintptr_t>& arguments = program.recorder.arguments();
   for (const Recorder::Patch& patch : program.recorder.patches())
     arguments[patch.word] =
-        reinterpret_cast<std::uintptr_t>(fields[static_cast<std::size_t>(patch.buffer)].raw()) + patch.delta;
+        reinterpret_cast<std::uintptr_t>(fields[static_cast<std::size_t>(patch.buffer)].raw()) +
+        patch.delta;
   std::memcpy(program.input.raw(), x.data(), x.size());
   const KernelContext context{};
   const DenormalsAreZero mode;
@@ -130,6 +144,8 @@ std::int64_t Stepper::batch() const noexcept { return program_ ? program_->batch
 const Shape& Stepper::input_shape() const noexcept { return program_->input_shape; }
 const Shape& Stepper::output_shape() const noexcept { return program_->output_shape; }
 const StateSpec& Stepper::state_spec() const noexcept { return program_->spec; }
-std::size_t Stepper::bytes() const noexcept { return program_ ? program_->recorder.owned_bytes() : 0; }
+std::size_t Stepper::bytes() const noexcept {
+  return program_ ? program_->recorder.owned_bytes() : 0;
+}
 
 }  // namespace rill

@@ -15,19 +15,19 @@ namespace rill {
 
 enum class StepStatus {
   kOk,
-  kEmpty,         // a moved-from or default stepper
-  kInput,         // x is not [batch, D_in] of the stepper's dtype
-  kState,         // the state has other fields or another batch
-  kOutput         // y is not [batch, D_out] of the stepper's dtype
+  kEmpty,  // a moved-from or default stepper
+  kInput,  // x is not [batch, D_in] of the stepper's dtype
+  kState,  // the state has other fields or another batch
+  kOutput  // y is not [batch, D_out] of the stepper's dtype
 };
 
 /// A sentence for a status.
 const char* to_string(StepStatus status) noexcept;
 
-/// One step of a layer or model for `batch` streams: it keeps the parameters alive, owns its scratch and what could be
-/// computed ahead, and steps without allocating, locking or throwing, on the calling thread. Made by
-/// SequenceLayer::prepare_step. Movable; one Stepper serves one thread, many serve one layer. Parameters that change
-/// after it was made are not seen.
+/// One step of a layer or model for `batch` streams: it keeps the parameters alive, owns its
+/// scratch and what could be computed ahead, and steps without allocating, locking or throwing, on
+/// the calling thread. Made by SequenceLayer::prepare_step. Movable; one Stepper serves one thread,
+/// many serve one layer. Parameters that change after it was made are not seen.
 class Stepper {
  public:
   Stepper() noexcept;
@@ -35,11 +35,12 @@ class Stepper {
   Stepper& operator=(Stepper&&) noexcept;
   ~Stepper();
 
-  /// x [batch, D_in] (or token numbers [batch]), y [batch, D_out]; the state's fields are overwritten in place.
-  /// On a mismatch a code comes back and nothing has changed.
+  /// x [batch, D_in] (or token numbers [batch]), y [batch, D_out]; the state's fields are
+  /// overwritten in place. On a mismatch a code comes back and nothing has changed.
   [[nodiscard]] StepStatus step(const Tensor& x, State& state, const Tensor& y) noexcept;
   /// The same on plain memory of the stepper's input and output types; sizes are checked in bytes.
-  [[nodiscard]] StepStatus step(std::span<const std::byte> x, State& state, std::span<std::byte> y) noexcept;
+  [[nodiscard]] StepStatus step(std::span<const std::byte> x, State& state,
+                                std::span<std::byte> y) noexcept;
 
   std::int64_t batch() const noexcept;
   const Shape& input_shape() const noexcept;   // [batch, D_in] or [batch]
@@ -50,7 +51,8 @@ class Stepper {
 
   /// One step as ops: x [batch, 1, D_in] and the state's fields in, [batch, 1, D_out] out.
   using StepFunction = std::function<Tensor(Exec&, const Tensor& x, std::span<Tensor> state)>;
-  /// Records `function` once. `input` is the shape of x with its time axis of 1, `parameters` are kept alive.
+  /// Records `function` once. `input` is the shape of x with its time axis of 1, `parameters` are
+  /// kept alive.
   static Stepper record(Exec& exec, const Shape& input, DType input_dtype, const StateSpec& spec,
                         std::vector<Tensor> parameters, const StepFunction& function);
 

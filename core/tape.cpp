@@ -5,7 +5,8 @@
 namespace rill {
 namespace {
 
-// One gradient may have been handed to two tensors (both sides of a sum): before it is written to, it must be alone.
+// One gradient may have been handed to two tensors (both sides of a sum): before it is written to,
+// it must be alone.
 void unshare(Tensor& tensor) {
   if (tensor.shared()) tensor = tensor.clone();
 }
@@ -61,8 +62,10 @@ void Tape::clear() {
 void backward(Exec& exec, Tape& tape, std::vector<std::pair<Tensor, Tensor>> seeds) {
   const TapeScope off(exec, nullptr);
   for (auto& [output, gradient] : seeds) {
-    check(gradient.defined() && gradient.shape() == output.shape() && gradient.dtype() == output.dtype(),
-          ErrorCode::kShape, "backward: the gradient of an output of shape {} was expected, {} came.",
+    check(gradient.defined() && gradient.shape() == output.shape() &&
+              gradient.dtype() == output.dtype(),
+          ErrorCode::kShape,
+          "backward: the gradient of an output of shape {} was expected, {} came.",
           to_string(output.shape()), gradient.defined() ? to_string(gradient.shape()) : "nothing");
     // A copy: gradients are added to in place, and the caller keeps its own.
     if (tape.tracks(output)) tape.gradients_.add(exec, output, gradient.clone());
@@ -72,7 +75,8 @@ void backward(Exec& exec, Tape& tape, std::vector<std::pair<Tensor, Tensor>> see
     Tape::Node node = std::move(tape.nodes_.back());
     tape.nodes_.pop_back();
     bool arrived = false;
-    for (const Tensor& output : node.outputs) arrived = arrived || tape.gradients_.find(output).defined();
+    for (const Tensor& output : node.outputs)
+      arrived = arrived || tape.gradients_.find(output).defined();
     if (arrived) node.backward(exec, tape.gradients_);
     node.backward = nullptr;
     for (const Tensor& output : node.outputs) {

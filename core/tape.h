@@ -18,8 +18,8 @@ class Gradients {
  public:
   /// The gradient of a tensor; an undefined Tensor where none has arrived.
   Tensor find(const Tensor& tensor) const;
-  /// Adds `gradient` (same shape and dtype). The first is taken over, not copied; it may be shared: what is shared is
-  /// copied before it is written to.
+  /// Adds `gradient` (same shape and dtype). The first is taken over, not copied; it may be shared:
+  /// what is shared is copied before it is written to.
   void add(Exec& exec, const Tensor& tensor, Tensor gradient);
   /// A tensor of zeros, or what has arrived so far: kernels that accumulate write here.
   Tensor accumulator(Exec& exec, const Tensor& tensor);
@@ -44,7 +44,8 @@ class Tape {
   /// Goes back through one op: reads gradients.find(output), adds to its inputs' gradients.
   using Backward = std::function<void(Exec&, Gradients&)>;
 
-  /// Makes a tensor that is no parameter (an input, an initial state) a leaf whose gradient is wanted.
+  /// Makes a tensor that is no parameter (an input, an initial state) a leaf whose gradient is
+  /// wanted.
   void watch(const Tensor& tensor);
   /// True for parameters, watched tensors and what was computed from them on this tape.
   bool tracks(const Tensor& tensor) const;
@@ -67,14 +68,15 @@ class Tape {
     Backward backward;
   };
   std::vector<Node> nodes_;
-  std::unordered_map<const void*, Tensor> tracked_;  // keeps what it names alive, so that identities stay unique
+  std::unordered_map<const void*, Tensor>
+      tracked_;  // keeps what it names alive, so that identities stay unique
   std::unordered_set<const void*> leaves_;
   Gradients gradients_;
 };
 
-/// Goes back through the tape from outputs and their gradients ({y, dy}, same shapes). Afterwards tape.gradient(leaf)
-/// holds the gradients of parameters, watched inputs and watched initial states. The record is spent.
-/// Error(kShape) where a gradient's shape is not its output's.
+/// Goes back through the tape from outputs and their gradients ({y, dy}, same shapes). Afterwards
+/// tape.gradient(leaf) holds the gradients of parameters, watched inputs and watched initial
+/// states. The record is spent. Error(kShape) where a gradient's shape is not its output's.
 void backward(Exec& exec, Tape& tape, std::vector<std::pair<Tensor, Tensor>> seeds);
 
 /// While alive, an Exec records on a tape.

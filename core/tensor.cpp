@@ -11,13 +11,20 @@ namespace {
 template <class F>
 void with_type(DType dtype, F&& f) {
   switch (dtype) {
-    case DType::kFloat32: return f(float{});
-    case DType::kFloat64: return f(double{});
-    case DType::kInt32: return f(std::int32_t{});
-    case DType::kInt64: return f(std::int64_t{});
-    case DType::kUInt8: return f(std::uint8_t{});
-    case DType::kBFloat16: return f(BFloat16{});
-    case DType::kFloat16: return f(Half{});
+    case DType::kFloat32:
+      return f(float{});
+    case DType::kFloat64:
+      return f(double{});
+    case DType::kInt32:
+      return f(std::int32_t{});
+    case DType::kInt64:
+      return f(std::int64_t{});
+    case DType::kUInt8:
+      return f(std::uint8_t{});
+    case DType::kBFloat16:
+      return f(BFloat16{});
+    case DType::kFloat16:
+      return f(Half{});
   }
 }
 
@@ -46,20 +53,21 @@ void convert_elements(const Tensor& from, const Tensor& to) {
 
 Storage::Storage(std::size_t bytes, Device device, std::shared_ptr<MemoryPool> pool)
     : bytes_(bytes), device_(device), pool_(std::move(pool)) {
-  check(device.type == Device::Type::kCpu, ErrorCode::kDevice, "Storage: this build has no memory on {}.",
-        to_string(device));
+  check(device.type == Device::Type::kCpu, ErrorCode::kDevice,
+        "Storage: this build has no memory on {}.", to_string(device));
   data_ = pool_->allocate(bytes);
 }
 
 Storage::~Storage() { pool_->release(data_, bytes_); }
 
-Tensor Tensor::empty(const Shape& shape, DType dtype, Device device, const std::shared_ptr<MemoryPool>& pool) {
+Tensor Tensor::empty(const Shape& shape, DType dtype, Device device,
+                     const std::shared_ptr<MemoryPool>& pool) {
   Tensor tensor;
   tensor.impl_ = std::make_shared<Impl>();
   tensor.impl_->shape = shape;
   tensor.impl_->dtype = dtype;
-  tensor.impl_->storage =
-      std::make_shared<Storage>(static_cast<std::size_t>(shape.numel()) * size_of(dtype), device, pool);
+  tensor.impl_->storage = std::make_shared<Storage>(
+      static_cast<std::size_t>(shape.numel()) * size_of(dtype), device, pool);
   return tensor;
 }
 
@@ -81,7 +89,8 @@ Tensor Tensor::full(const Shape& shape, DType dtype, double value) {
 template <class T>
 Tensor Tensor::from(std::span<const T> values, const Shape& shape) {
   check(static_cast<std::int64_t>(values.size()) == shape.numel(), ErrorCode::kShape,
-        "Tensor::from: the shape {} has {} elements, {} values came.", to_string(shape), shape.numel(), values.size());
+        "Tensor::from: the shape {} has {} elements, {} values came.", to_string(shape),
+        shape.numel(), values.size());
   Tensor tensor = empty(shape, dtype_of<T>());
   std::copy(values.begin(), values.end(), static_cast<T*>(tensor.raw()));
   return tensor;
@@ -95,8 +104,9 @@ template Tensor Tensor::from(std::span<const std::uint8_t>, const Shape&);
 template <class T>
 T* Tensor::data() const {
   check(defined(), ErrorCode::kShape, "Tensor::data: the tensor holds nothing.");
-  check(dtype() == dtype_of<T>(), ErrorCode::kDType, "Tensor::data: {} was asked for, the tensor holds {}.",
-        name_of(dtype_of<T>()), name_of(dtype()));
+  check(dtype() == dtype_of<T>(), ErrorCode::kDType,
+        "Tensor::data: {} was asked for, the tensor holds {}.", name_of(dtype_of<T>()),
+        name_of(dtype()));
   return static_cast<T*>(raw());
 }
 template float* Tensor::data<float>() const;
@@ -113,8 +123,8 @@ Tensor Tensor::clone() const {
 }
 
 Tensor Tensor::view(const Shape& shape) const {
-  check(shape.numel() == numel(), ErrorCode::kShape, "Tensor::view: {} elements cannot be seen as {}.", numel(),
-        to_string(shape));
+  check(shape.numel() == numel(), ErrorCode::kShape,
+        "Tensor::view: {} elements cannot be seen as {}.", numel(), to_string(shape));
   Tensor tensor;
   tensor.impl_ = std::make_shared<Impl>(*impl_);
   tensor.impl_->shape = shape;
@@ -124,14 +134,16 @@ Tensor Tensor::view(const Shape& shape) const {
 
 Tensor Tensor::rows(std::int64_t first, std::int64_t count) const {
   check(rank() >= 1 && first >= 0 && count >= 0 && first + count <= size(0), ErrorCode::kShape,
-        "Tensor::rows: rows {} to {} of the shape {} were asked for.", first, first + count, to_string(shape()));
+        "Tensor::rows: rows {} to {} of the shape {} were asked for.", first, first + count,
+        to_string(shape()));
   Tensor tensor;
   tensor.impl_ = std::make_shared<Impl>(*impl_);
   tensor.impl_->requires_grad = false;
   std::array<std::int64_t, Shape::kMaxRank> extents{};
   std::ranges::copy(shape().extents(), extents.begin());
   extents[0] = count;
-  tensor.impl_->shape = Shape(std::span<const std::int64_t>(extents.data(), static_cast<std::size_t>(rank())));
+  tensor.impl_->shape =
+      Shape(std::span<const std::int64_t>(extents.data(), static_cast<std::size_t>(rank())));
   const std::int64_t row = size(0) == 0 ? 0 : numel() / size(0);
   tensor.impl_->offset += static_cast<std::size_t>(first * row) * size_of(dtype());
   return tensor;
@@ -139,8 +151,8 @@ Tensor Tensor::rows(std::int64_t first, std::int64_t count) const {
 
 Tensor Tensor::to(DType target) const {
   if (target == dtype()) return *this;
-  check(is_floating(target) == is_floating(dtype()), ErrorCode::kDType, "Tensor::to: {} does not become {}.",
-        name_of(dtype()), name_of(target));
+  check(is_floating(target) == is_floating(dtype()), ErrorCode::kDType,
+        "Tensor::to: {} does not become {}.", name_of(dtype()), name_of(target));
   Tensor result = empty(shape(), target, device());
   convert_elements(*this, result);
   return result;

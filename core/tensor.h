@@ -13,8 +13,8 @@
 
 namespace rill {
 
-/// A block of memory that tensors share. `version` counts in-place changes (an optimiser's step, a load), so that
-/// copies made of it, such as packed weights, know that they are out of date.
+/// A block of memory that tensors share. `version` counts in-place changes (an optimiser's step, a
+/// load), so that copies made of it, such as packed weights, know that they are out of date.
 class Storage {
  public:
   Storage(std::size_t bytes, Device device, std::shared_ptr<MemoryPool> pool);
@@ -36,8 +36,9 @@ class Storage {
   std::atomic<std::uint64_t> version_{0};
 };
 
-/// A shared handle to memory with a shape and an element type; copying a Tensor copies the handle, clone() the array.
-/// Always dense and row-major. The identity of the handle's target (id()) is what a Tape knows a tensor by.
+/// A shared handle to memory with a shape and an element type; copying a Tensor copies the handle,
+/// clone() the array. Always dense and row-major. The identity of the handle's target (id()) is
+/// what a Tape knows a tensor by.
 class Tensor {
  public:
   Tensor() = default;  // holds nothing; defined() is false
@@ -62,32 +63,44 @@ class Tensor {
   std::int64_t numel() const noexcept { return impl_->shape.numel(); }
   DType dtype() const noexcept { return impl_->dtype; }
   Device device() const noexcept { return impl_->storage->device(); }
-  std::size_t bytes() const noexcept { return static_cast<std::size_t>(numel()) * size_of(dtype()); }
+  std::size_t bytes() const noexcept {
+    return static_cast<std::size_t>(numel()) * size_of(dtype());
+  }
   const std::shared_ptr<Storage>& storage() const noexcept { return impl_->storage; }
   const void* id() const noexcept { return impl_.get(); }
 
-  void* raw() const noexcept { return impl_ ? static_cast<char*>(impl_->storage->data()) + impl_->offset : nullptr; }
+  void* raw() const noexcept {
+    return impl_ ? static_cast<char*>(impl_->storage->data()) + impl_->offset : nullptr;
+  }
   /// Typed pointer to the first element; Error(kDType) where T is not the element type.
   template <class T>
   T* data() const;
   template <class T>
-  std::span<T> span() const { return {data<T>(), static_cast<std::size_t>(numel())}; }
+  std::span<T> span() const {
+    return {data<T>(), static_cast<std::size_t>(numel())};
+  }
 
   /// A new array with the same elements.
   Tensor clone() const;
-  /// The same memory under another shape with as many elements; no node on a tape (see ops.h reshape).
+  /// The same memory under another shape with as many elements; no node on a tape (see ops.h
+  /// reshape).
   Tensor view(const Shape& shape) const;
-  /// Rows [first, first + count) of the first axis, sharing memory; no node on a tape (see ops.h narrow).
+  /// Rows [first, first + count) of the first axis, sharing memory; no node on a tape (see ops.h
+  /// narrow).
   Tensor rows(std::int64_t first, std::int64_t count) const;
-  /// A converted copy (floating types among each other, integers among each other); the same handle where nothing changes.
+  /// A converted copy (floating types among each other, integers among each other); the same handle
+  /// where nothing changes.
   Tensor to(DType dtype) const;
   /// A copy on another device; the same handle where it already lies there.
   Tensor to(Device device) const;
-  /// Overwrites this array with `source` (same shape; converted where the dtype differs) and bumps the version.
+  /// Overwrites this array with `source` (same shape; converted where the dtype differs) and bumps
+  /// the version.
   void copy_from(const Tensor& source) const;
 
   /// True where another handle or view sees the same memory.
-  bool shared() const noexcept { return impl_ && (impl_.use_count() > 1 || impl_->storage.use_count() > 1); }
+  bool shared() const noexcept {
+    return impl_ && (impl_.use_count() > 1 || impl_->storage.use_count() > 1);
+  }
 
   /// A parameter: a leaf whose gradient every Tape keeps.
   bool requires_grad() const noexcept { return impl_ && impl_->requires_grad; }

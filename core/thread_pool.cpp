@@ -46,7 +46,8 @@ struct ThreadPool::Shared {
   void work() {
     std::uint64_t seen = 0;
     for (;;) {
-      for (int spin = 0; spin < kSpins && epoch.load(std::memory_order_acquire) == seen; ++spin) pause();
+      for (int spin = 0; spin < kSpins && epoch.load(std::memory_order_acquire) == seen; ++spin)
+        pause();
       if (epoch.load(std::memory_order_acquire) == seen) {
         std::unique_lock lock(mutex);
         wake.wait(lock, [&] { return epoch.load(std::memory_order_acquire) != seen; });

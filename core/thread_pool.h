@@ -1,4 +1,5 @@
-// A small fork-join pool: a bounded spin, then a wait. Work is cut by sizes alone, never by the number of threads.
+// A small fork-join pool: a bounded spin, then a wait. Work is cut by sizes alone, never by the
+// number of threads.
 #pragma once
 
 #include <cstdint>
@@ -7,8 +8,8 @@
 
 namespace rill {
 
-/// Runs numbered tasks on `threads` threads, the caller's among them. Tasks must not throw. A pool serves one caller
-/// at a time (it belongs to one Exec).
+/// Runs numbered tasks on `threads` threads, the caller's among them. Tasks must not throw. A pool
+/// serves one caller at a time (it belongs to one Exec).
 class ThreadPool {
  public:
   /// Error(kConfig) unless 1 <= threads <= 1024.
@@ -26,7 +27,9 @@ class ThreadPool {
       for (std::int64_t i = 0; i < tasks; ++i) task(i);
       return;
     }
-    run(tasks, [](const void* context, std::int64_t i) { (*static_cast<const Task*>(context))(i); }, &task);
+    run(
+        tasks, [](const void* context, std::int64_t i) { (*static_cast<const Task*>(context))(i); },
+        &task);
   }
 
  private:

@@ -22,9 +22,11 @@ struct PackedWeight {
 /// Belongs to one Exec. Entries whose weight is gone are dropped when a new one is made.
 class WeightCache {
  public:
-  /// `weight` [N, K] (rows [row0, row0 + rows) of it) packed as the right side of x W^T, or, where `transposed`, of
-  /// dy W. The returned tensor lives as long as the weight is unchanged or a handle is held.
-  Tensor packed(Exec& exec, const Tensor& weight, std::int64_t row0, std::int64_t rows, bool transposed);
+  /// `weight` [N, K] (rows [row0, row0 + rows) of it) packed as the right side of x W^T, or, where
+  /// `transposed`, of dy W. The returned tensor lives as long as the weight is unchanged or a
+  /// handle is held.
+  Tensor packed(Exec& exec, const Tensor& weight, std::int64_t row0, std::int64_t rows,
+                bool transposed);
 
  private:
   using Key = std::tuple<const void*, std::int64_t, std::int64_t, bool, bool, std::int64_t>;

@@ -13,11 +13,13 @@ void save_model(const Model& model, const std::string& directory) {
   const std::filesystem::path folder(directory);
   std::error_code error;
   std::filesystem::create_directories(folder, error);
-  check(!error, ErrorCode::kSystem, "save_model: the folder {} cannot be made: {}.", directory, error.message());
+  check(!error, ErrorCode::kSystem, "save_model: the folder {} cannot be made: {}.", directory,
+        error.message());
   SafetensorsWriter writer;
   writer.text("format", "pt");  // transformers refuses files without it
-  model.visit_parameters(
-      [&](const std::string& name, const Tensor& value, ParameterGroup) { writer.tensor(name, value); });
+  model.visit_parameters([&](const std::string& name, const Tensor& value, ParameterGroup) {
+    writer.tensor(name, value);
+  });
   write_file_atomically(folder / "config.json", to_json(model.config()));
   writer.write(folder / "model.safetensors");
 }
@@ -26,12 +28,12 @@ void load_parameters(const Model& model, const TensorReader& reader, const std::
   // All is checked before the first parameter changes.
   std::vector<std::pair<Tensor, Tensor>> copies;
   model.visit_parameters([&](const std::string& name, const Tensor& value, ParameterGroup) {
-    check(reader.has_tensor(prefix + name), ErrorCode::kFile, "load_model: the tensor {} {} is missing.", name,
-          to_string(value.shape()));
+    check(reader.has_tensor(prefix + name), ErrorCode::kFile,
+          "load_model: the tensor {} {} is missing.", name, to_string(value.shape()));
     const Tensor source = reader.tensor(prefix + name);
     check(source.shape() == value.shape() && is_floating(source.dtype()), ErrorCode::kShape,
-          "load_model: {} is a floating-point tensor {}, {} {} came.", name, to_string(value.shape()),
-          name_of(source.dtype()), to_string(source.shape()));
+          "load_model: {} is a floating-point tensor {}, {} {} came.", name,
+          to_string(value.shape()), name_of(source.dtype()), to_string(source.shape()));
     copies.emplace_back(value, source);
   });
   for (const auto& [target, source] : copies) target.copy_from(source);
@@ -39,16 +41,19 @@ void load_parameters(const Model& model, const TensorReader& reader, const std::
 
 std::unique_ptr<Model> load_model(const std::string& directory, DType dtype) {
   const std::filesystem::path folder(directory);
-  const ModelConfig config = parse_config(read_text_file(folder / "config.json", std::size_t{16} << 20));
+  const ModelConfig config =
+      parse_config(read_text_file(folder / "config.json", std::size_t{16} << 20));
   const SafetensorsReader reader = SafetensorsReader::open(folder);
   auto model = std::make_unique<Model>(config, dtype);
   load_parameters(*model, reader, "");
   std::set<std::string> names;
-  model->visit_parameters([&](const std::string& name, const Tensor&, ParameterGroup) { names.insert(name); });
+  model->visit_parameters(
+      [&](const std::string& name, const Tensor&, ParameterGroup) { names.insert(name); });
   for (const SafetensorsInfo& info : reader.infos()) {
     const bool tied_copy = info.name == "lm_head.weight" && config.tie_word_embeddings;
     check(names.contains(info.name) || tied_copy, ErrorCode::kFile,
-          "load_model: {} holds the tensor {}, which a model of this config.json does not have.", directory, info.name);
+          "load_model: {} holds the tensor {}, which a model of this config.json does not have.",
+          directory, info.name);
   }
   model->check_finite();
   return model;

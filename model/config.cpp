@@ -39,21 +39,27 @@ const Family* family_of_layer(const std::string& layer) {
 // Reads typed fields of one object and remembers which keys were read.
 class Fields {
  public:
-  explicit Fields(const json& object, std::string where) : object_(object), where_(std::move(where)) {}
+  explicit Fields(const json& object, std::string where)
+      : object_(object), where_(std::move(where)) {}
 
-  bool has(const std::string& key) const { return object_.contains(key) && !object_.at(key).is_null(); }
+  bool has(const std::string& key) const {
+    return object_.contains(key) && !object_.at(key).is_null();
+  }
   const json& raw(const std::string& key) {
     used_.insert(key);
     return object_.at(key);
   }
-  std::int64_t integer(const std::string& key, std::int64_t fallback, std::int64_t min, std::int64_t max) {
+  std::int64_t integer(const std::string& key, std::int64_t fallback, std::int64_t min,
+                       std::int64_t max) {
     if (!has(key)) return used_.insert(key), fallback;
     const json& value = raw(key);
     check(value.is_number_integer() || value.is_number_unsigned(), ErrorCode::kConfig,
           "config.json: {}{} is an integer, {} came.", where_, key, value.dump());
-    const bool fits = !value.is_number_unsigned() || value.get<std::uint64_t>() <= std::uint64_t{1} << 62;
-    check(fits && value.get<std::int64_t>() >= min && value.get<std::int64_t>() <= max, ErrorCode::kConfig,
-          "config.json: {}{} lies between {} and {}, {} came.", where_, key, min, max, value.dump());
+    const bool fits = !value.is_number_unsigned() || value.get<std::uint64_t>() <= std::uint64_t{1}
+                                                                                       << 62;
+    check(fits && value.get<std::int64_t>() >= min && value.get<std::int64_t>() <= max,
+          ErrorCode::kConfig, "config.json: {}{} lies between {} and {}, {} came.", where_, key,
+          min, max, value.dump());
     return value.get<std::int64_t>();
   }
   std::int64_t required(const std::string& key, std::int64_t min, std::int64_t max) {
@@ -63,23 +69,25 @@ class Fields {
   double number(const std::string& key, double fallback, double min, double max) {
     if (!has(key)) return used_.insert(key), fallback;
     const json& value = raw(key);
-    check(value.is_number(), ErrorCode::kConfig, "config.json: {}{} is a number, {} came.", where_, key, value.dump());
+    check(value.is_number(), ErrorCode::kConfig, "config.json: {}{} is a number, {} came.", where_,
+          key, value.dump());
     const double number = value.get<double>();
-    check(number >= min && number <= max, ErrorCode::kConfig, "config.json: {}{} lies between {} and {}, {} came.",
-          where_, key, min, max, number);
+    check(number >= min && number <= max, ErrorCode::kConfig,
+          "config.json: {}{} lies between {} and {}, {} came.", where_, key, min, max, number);
     return number;
   }
   bool flag(const std::string& key, bool fallback) {
     if (!has(key)) return used_.insert(key), fallback;
     const json& value = raw(key);
-    check(value.is_boolean(), ErrorCode::kConfig, "config.json: {}{} is true or false, {} came.", where_, key,
-          value.dump());
+    check(value.is_boolean(), ErrorCode::kConfig, "config.json: {}{} is true or false, {} came.",
+          where_, key, value.dump());
     return value.get<bool>();
   }
   std::string text(const std::string& key, const std::string& fallback) {
     if (!has(key)) return used_.insert(key), fallback;
     const json& value = raw(key);
-    check(value.is_string(), ErrorCode::kConfig, "config.json: {}{} is a string, {} came.", where_, key, value.dump());
+    check(value.is_string(), ErrorCode::kConfig, "config.json: {}{} is a string, {} came.", where_,
+          key, value.dump());
     return value.get<std::string>();
   }
   template <class T>
@@ -87,10 +95,11 @@ class Fields {
     std::vector<T> values;
     if (!has(key)) return used_.insert(key), values;
     const json& array = raw(key);
-    check(array.is_array(), ErrorCode::kConfig, "config.json: {}{} is a list, {} came.", where_, key, array.dump());
+    check(array.is_array(), ErrorCode::kConfig, "config.json: {}{} is a list, {} came.", where_,
+          key, array.dump());
     for (const json& value : array) {
-      check(std::is_floating_point_v<T> ? value.is_number() : value.is_number_integer(), ErrorCode::kConfig,
-            "config.json: {}{} is a list of {}, {} came in it.", where_, key,
+      check(std::is_floating_point_v<T> ? value.is_number() : value.is_number_integer(),
+            ErrorCode::kConfig, "config.json: {}{} is a list of {}, {} came in it.", where_, key,
             std::is_floating_point_v<T> ? "numbers" : "integers", value.dump());
       values.push_back(value.get<T>());
     }
@@ -114,7 +123,8 @@ OptionValue option_value(const json& value, const OptionSpec& spec) {
   if (value.is_number_integer()) return value.get<std::int64_t>();
   if (value.is_number()) return value.get<double>();
   if (value.is_string()) return value.get<std::string>();
-  fail(ErrorCode::kConfig, "config.json: {} is of type {}, {} came.", spec.name, spec.type(), value.dump());
+  fail(ErrorCode::kConfig, "config.json: {} is of type {}, {} came.", spec.name, spec.type(),
+       value.dump());
 }
 
 json json_value(const OptionValue& value) {
@@ -136,12 +146,13 @@ void read_options(Fields& fields, ModelConfig& config) {
 Scaling read_scaling(Fields& rill, const std::string& name, std::int64_t columns) {
   Scaling scaling{rill.list<double>(name + "_mean"), rill.list<double>(name + "_scale")};
   const auto size = static_cast<std::int64_t>(scaling.mean.size());
-  check(scaling.mean.size() == scaling.scale.size() && (size == 0 || size == columns), ErrorCode::kConfig,
-        "config.json: rill.{}_mean and rill.{}_scale have {} values each, {} and {} came.", name, name, columns, size,
-        scaling.scale.size());
+  check(scaling.mean.size() == scaling.scale.size() && (size == 0 || size == columns),
+        ErrorCode::kConfig,
+        "config.json: rill.{}_mean and rill.{}_scale have {} values each, {} and {} came.", name,
+        name, columns, size, scaling.scale.size());
   for (const double scale : scaling.scale)
-    check(std::isfinite(scale) && scale > 0, ErrorCode::kConfig, "config.json: rill.{}_scale is positive, {} came.", name,
-          scale);
+    check(std::isfinite(scale) && scale > 0, ErrorCode::kConfig,
+          "config.json: rill.{}_scale is positive, {} came.", name, scale);
   return scaling;
 }
 
@@ -171,7 +182,8 @@ Task task_from(const std::string& name) {
   fail(ErrorCode::kConfig, "A task is one of lm, next, classify, regress; '{}' came.", name);
 }
 
-ModelConfig ModelConfig::for_layer(const std::string& layer, std::int64_t width, std::int64_t blocks) {
+ModelConfig ModelConfig::for_layer(const std::string& layer, std::int64_t width,
+                                   std::int64_t blocks) {
   ModelConfig config;
   config.layer = find_layer_type(layer).name;
   config.hidden_size = width;
@@ -184,18 +196,19 @@ ModelConfig ModelConfig::for_layer(const std::string& layer, std::int64_t width,
 
 void ModelConfig::validate() const {
   const auto range = [](const char* name, std::int64_t value, std::int64_t min, std::int64_t max) {
-    check(value >= min && value <= max, ErrorCode::kConfig, "config.json: {} lies between {} and {}, {} came.", name, min,
-          max, value);
+    check(value >= min && value <= max, ErrorCode::kConfig,
+          "config.json: {} lies between {} and {}, {} came.", name, min, max, value);
   };
   range("hidden_size", hidden_size, 1, 1 << 16);
   range("num_hidden_layers", num_hidden_layers, 1, 1024);
   range("vocab_size", vocab_size, 1, 1 << 22);
   range("mlp_size", mlp_size, 0, 1 << 20);
-  check(norm == "rms" || norm == "layer", ErrorCode::kConfig, "config.json: rill.norm is rms or layer, '{}' came.", norm);
+  check(norm == "rms" || norm == "layer", ErrorCode::kConfig,
+        "config.json: rill.norm is rms or layer, '{}' came.", norm);
   check(pooling == "mean" || pooling == "last", ErrorCode::kConfig,
         "config.json: rill.pooling is mean or last, '{}' came.", pooling);
-  check(norm_eps > 0 && norm_eps < 1, ErrorCode::kConfig, "config.json: the norm's epsilon lies between 0 and 1, {} came.",
-        norm_eps);
+  check(norm_eps > 0 && norm_eps < 1, ErrorCode::kConfig,
+        "config.json: the norm's epsilon lies between 0 and 1, {} came.", norm_eps);
   if (task != Task::kLanguageModel) {
     range("rill.input_size", input_size, 1, 1 << 20);
     range("rill.output_size", output_size, 1, 1 << 20);
@@ -211,36 +224,41 @@ ModelConfig parse_config(const std::string& text) {
   } catch (const json::exception& error) {
     fail(ErrorCode::kConfig, "config.json: a JSON object was expected: {}", error.what());
   }
-  check(root.is_object(), ErrorCode::kConfig, "config.json: a JSON object was expected, {} came.", root.type_name());
+  check(root.is_object(), ErrorCode::kConfig, "config.json: a JSON object was expected, {} came.",
+        root.type_name());
   Fields fields(root, "");
   const std::string model_type = fields.text("model_type", "");
   const json empty = json::object();
   if (fields.has("rill"))
-    check(fields.raw("rill").is_object(), ErrorCode::kConfig, "config.json: rill is an object, {} came.",
-          fields.raw("rill").dump());
+    check(fields.raw("rill").is_object(), ErrorCode::kConfig,
+          "config.json: rill is an object, {} came.", fields.raw("rill").dump());
   Fields rill(fields.has("rill") ? fields.raw("rill") : empty, "rill.");
   std::string layer = rill.text("layer", "");
   const Family* family = nullptr;
   for (const Family& each : kFamilies)
     if (model_type == each.model_type) family = &each;
   check(!layer.empty() || family != nullptr, ErrorCode::kConfig,
-        "config.json: a model_type of mamba, gla, retnet, delta_net or xlstm, or a field rill.layer was expected, model_type "
+        "config.json: a model_type of mamba, gla, retnet, delta_net or xlstm, or a field "
+        "rill.layer was expected, model_type "
         "'{}' came.",
         model_type);
   if (layer.empty()) layer = family->layer;
   check(family == nullptr || layer == family->layer, ErrorCode::kConfig,
-        "config.json: model_type {} goes with the layer {}, rill.layer is {}.", model_type, family ? family->layer : "",
-        layer);
+        "config.json: model_type {} goes with the layer {}, rill.layer is {}.", model_type,
+        family ? family->layer : "", layer);
   ModelConfig config = ModelConfig::for_layer(layer, fields.required("hidden_size", 1, 1 << 16),
                                               fields.required("num_hidden_layers", 1, 1024));
   config.vocab_size = fields.integer("vocab_size", 256, 1, 1 << 22);
   config.tie_word_embeddings = fields.flag("tie_word_embeddings", true);
-  config.norm_eps = fields.number(family ? family->eps_key : "norm_eps", config.norm_eps, 1e-30, 0.5);
+  config.norm_eps =
+      fields.number(family ? family->eps_key : "norm_eps", config.norm_eps, 1e-30, 0.5);
   if (layer == "mamba") {
     const std::int64_t expand = fields.integer("expand", 2, 1, 64);
-    const std::int64_t inner = fields.integer("intermediate_size", expand * config.hidden_size, 1, 1 << 20);
+    const std::int64_t inner =
+        fields.integer("intermediate_size", expand * config.hidden_size, 1, 1 << 20);
     check(inner == expand * config.hidden_size, ErrorCode::kConfig,
-          "config.json: intermediate_size is expand * hidden_size = {}, {} came.", expand * config.hidden_size, inner);
+          "config.json: intermediate_size is expand * hidden_size = {}, {} came.",
+          expand * config.hidden_size, inner);
   } else if (fields.has("intermediate_size")) {
     config.mlp_size = fields.integer("intermediate_size", config.mlp_size, 0, 1 << 20);
   }
@@ -266,11 +284,13 @@ std::string to_json(const ModelConfig& config) {
   root[family ? family->eps_key : "norm_eps"] = config.norm_eps;
   Options values(find_layer_type(config.layer).options);
   for (const auto& [name, value] : config.options) values.set(name, value);
-  for (const OptionSpec& spec : values.specs()) root[spec.name] = json_value(values.value(spec.name));
+  for (const OptionSpec& spec : values.specs())
+    root[spec.name] = json_value(values.value(spec.name));
   if (config.layer == "mamba") {
     // What transformers would otherwise fill in from its own defaults.
     root["intermediate_size"] = values.integer("expand") * config.hidden_size;
-    if (values.integer("time_step_rank") == 0) root["time_step_rank"] = (config.hidden_size + 15) / 16;
+    if (values.integer("time_step_rank") == 0)
+      root["time_step_rank"] = (config.hidden_size + 15) / 16;
     root["hidden_act"] = "silu";
     root["residual_in_fp32"] = true;
     root["torch_dtype"] = "float32";
@@ -278,8 +298,9 @@ std::string to_json(const ModelConfig& config) {
     root["intermediate_size"] = config.mlp_size;
   }
   json& rill = root["rill"];
-  rill = {{"layer", config.layer}, {"task", to_string(config.task)}, {"norm", config.norm}, {"dropout", config.dropout},
-          {"data", config.data}, {"mlp_size", config.mlp_size}};
+  rill = {{"layer", config.layer}, {"task", to_string(config.task)},
+          {"norm", config.norm},   {"dropout", config.dropout},
+          {"data", config.data},   {"mlp_size", config.mlp_size}};
   if (config.task != Task::kLanguageModel) {
     rill["input_size"] = config.input_size;
     rill["output_size"] = config.output_size;

@@ -27,37 +27,39 @@ struct Scaling {
   std::vector<double> mean, scale;
 };
 
-/// Fields carry the names that Hugging Face's config.json uses; the layer's options lie beside them under their own
-/// names ("state_size", "conv_kernel", "num_heads", ...), and what only Rill knows in an object "rill". Keys that are
-/// none of these are kept and written again.
+/// Fields carry the names that Hugging Face's config.json uses; the layer's options lie beside them
+/// under their own names ("state_size", "conv_kernel", "num_heads", ...), and what only Rill knows
+/// in an object "rill". Keys that are none of these are kept and written again.
 struct ModelConfig {
   std::string layer = "mamba";                 // registry name
   std::map<std::string, OptionValue> options;  // of the layer, those that are not at their default
   std::int64_t hidden_size = 128;              // D
   std::int64_t num_hidden_layers = 4;
-  std::int64_t vocab_size = 256;               // of language models
+  std::int64_t vocab_size = 256;  // of language models
   bool tie_word_embeddings = true;
-  std::string norm = "rms";                    // "rms" or "layer"
+  std::string norm = "rms";  // "rms" or "layer"
   double norm_eps = 1e-5;
-  std::int64_t mlp_size = 0;                   // hidden units of the block's gated MLP, 0: none
+  std::int64_t mlp_size = 0;  // hidden units of the block's gated MLP, 0: none
   double dropout = 0.0;
   Task task = Task::kLanguageModel;
   std::int64_t input_size = 0, output_size = 0;  // columns, of the other tasks
-  std::string pooling = "mean";                // of kClassify: "mean" or "last"
-  Scaling input_scaling, output_scaling;       // of the other tasks; empty: none
-  std::string data;                            // what it was trained on, as on the command line
-  std::vector<std::int64_t> target_columns;    // of kRegress
-  std::string other_keys = "{}";               // JSON object of keys that Rill keeps and ignores
+  std::string pooling = "mean";                  // of kClassify: "mean" or "last"
+  Scaling input_scaling, output_scaling;         // of the other tasks; empty: none
+  std::string data;                              // what it was trained on, as on the command line
+  std::vector<std::int64_t> target_columns;      // of kRegress
+  std::string other_keys = "{}";                 // JSON object of keys that Rill keeps and ignores
 
-  /// The defaults of a layer: what its published models look like (mamba: RMSNorm, no MLP; gla, retnet, deltanet: RMSNorm
-  /// and a gated MLP; mlstm: LayerNorm, no MLP; others: RMSNorm and a gated MLP where the layer has no gate of its own).
+  /// The defaults of a layer: what its published models look like (mamba: RMSNorm, no MLP; gla,
+  /// retnet, deltanet: RMSNorm and a gated MLP; mlstm: LayerNorm, no MLP; others: RMSNorm and a
+  /// gated MLP where the layer has no gate of its own).
   static ModelConfig for_layer(const std::string& layer, std::int64_t width, std::int64_t blocks);
   /// Error(kConfig) naming the field, what is legal and what came.
   void validate() const;
 };
 
-/// From the text of a config.json; Error(kConfig) for what is no JSON object and for missing, wrongly typed, negative or
-/// absurd fields. A "model_type" of mamba, gla, retnet, delta_net or xlstm is read by its own keys.
+/// From the text of a config.json; Error(kConfig) for what is no JSON object and for missing,
+/// wrongly typed, negative or absurd fields. A "model_type" of mamba, gla, retnet, delta_net or
+/// xlstm is read by its own keys.
 ModelConfig parse_config(const std::string& json);
 /// The text of a config.json.
 std::string to_json(const ModelConfig& config);

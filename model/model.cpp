@@ -13,11 +13,13 @@ namespace {
 // About what a level-2 cache holds of one layer's activations at width 128.
 constexpr std::int64_t kTileTokens = 2048;
 
-std::int64_t tile_length(std::int64_t batch) { return std::max<std::int64_t>(16, kTileTokens / std::max<std::int64_t>(1, batch)); }
+std::int64_t tile_length(std::int64_t batch) {
+  return std::max<std::int64_t>(16, kTileTokens / std::max<std::int64_t>(1, batch));
+}
 
 // Steps [first, first + count) of [B, T, ...] (any dtype), copied by the back end's kernel.
-void copy_time(Exec& exec, const Tensor& from, std::int64_t from_first, const Tensor& to, std::int64_t to_first,
-               std::int64_t count) {
+void copy_time(Exec& exec, const Tensor& from, std::int64_t from_first, const Tensor& to,
+               std::int64_t to_first, std::int64_t count) {
   if (from.numel() == 0 || to.numel() == 0) return;
   const auto step = static_cast<std::int64_t>(from.bytes()) / (from.size(0) * from.size(1));
   enqueue(exec, core_kernels(exec).copy,
@@ -38,7 +40,8 @@ template <class T>
 void check_tokens(const Tensor& tokens, std::int64_t vocabulary) {
   const auto values = tokens.span<T>();
   for (std::size_t i = 0; i < values.size(); ++i)
-    check(static_cast<std::int64_t>(values[i]) >= 0 && static_cast<std::int64_t>(values[i]) < vocabulary,
+    check(static_cast<std::int64_t>(values[i]) >= 0 &&
+              static_cast<std::int64_t>(values[i]) < vocabulary,
           ErrorCode::kValue, "Model: tokens lie in [0, {}), {} came at position {}.", vocabulary,
           static_cast<std::int64_t>(values[i]), i);
 }
@@ -54,9 +57,15 @@ struct Model::Names {
 
   static Names of(const std::string& layer) {
     if (layer == "mamba")
-      return {"backbone.embeddings.weight", "backbone.layers.", {.layer = "mixer."}, "backbone.norm_f."};
+      return {"backbone.embeddings.weight",
+              "backbone.layers.",
+              {.layer = "mixer."},
+              "backbone.norm_f."};
     if (layer == "gla" || layer == "retnet" || layer == "deltanet")
-      return {"model.embeddings.weight", "model.layers.", {.norm = "attn_norm.", .layer = "attn."}, "model.norm."};
+      return {"model.embeddings.weight",
+              "model.layers.",
+              {.norm = "attn_norm.", .layer = "attn."},
+              "model.norm."};
     if (layer == "mlstm")
       return {"token_embedding.weight",
               "xlstm_block_stack.blocks.",
@@ -66,7 +75,8 @@ struct Model::Names {
   }
 };
 
-Model::Model(const ModelConfig& config, DType dtype, std::uint64_t seed) : config_(config), dtype_(dtype) {
+Model::Model(const ModelConfig& config, DType dtype, std::uint64_t seed)
+    : config_(config), dtype_(dtype) {
   config_.validate();
   const std::int64_t width = config_.hidden_size;
   const bool xlstm = config_.layer == "mlstm";
@@ -77,7 +87,8 @@ Model::Model(const ModelConfig& config, DType dtype, std::uint64_t seed) : confi
                           .mlp_size = config_.mlp_size,
                           .dropout = config_.dropout,
                           .names = Names::of(config_.layer).block};
-  const std::vector<std::pair<std::string, OptionValue>> options(config_.options.begin(), config_.options.end());
+  const std::vector<std::pair<std::string, OptionValue>> options(config_.options.begin(),
+                                                                 config_.options.end());
   std::vector<std::unique_ptr<SequenceLayer>> blocks;
   for (std::int64_t i = 0; i < config_.num_hidden_layers; ++i) {
     const std::uint64_t block_seed = Generator(seed, "block " + std::to_string(i)).next64();
@@ -86,7 +97,8 @@ Model::Model(const ModelConfig& config, DType dtype, std::uint64_t seed) : confi
   }
   stack_ = std::make_unique<Stack>(std::move(blocks));
   stack_fields_ = stack_->state_spec().fields.size();
-  norm_ = std::make_unique<Norm>(block.norm, width, block.norm_eps, block.norm_bias, block.norm_weight_offset, dtype);
+  norm_ = std::make_unique<Norm>(block.norm, width, block.norm_eps, block.norm_bias,
+                                 block.norm_weight_offset, dtype);
   const double residual_scale = 1.0 / std::sqrt(static_cast<double>(config_.num_hidden_layers));
   stack_->visit_parameters([&](const std::string& name, const Tensor& value, ParameterGroup) {
     // The paper's rescaling of what is added to the residual (Mamba, as GPT-2).
@@ -102,7 +114,8 @@ Model::Model(const ModelConfig& config, DType dtype, std::uint64_t seed) : confi
     return;
   }
   const double bound = 1.0 / std::sqrt(static_cast<double>(config_.input_size));
-  encoder_weight_ = uniform_parameter({width, config_.input_size}, dtype, seed, "encoder.weight", bound);
+  encoder_weight_ =
+      uniform_parameter({width, config_.input_size}, dtype, seed, "encoder.weight", bound);
   encoder_bias_ = uniform_parameter({width}, dtype, seed, "encoder.bias", bound);
   head_weight_ = linear_parameter(config_.output_size, width, dtype, seed, "head.weight");
   head_bias_ = constant_parameter({config_.output_size}, dtype, 0.0);
@@ -124,36 +137,46 @@ State Model::initial_state(Exec& exec, std::int64_t batch) const {
 void Model::check_input(const Tensor& input) const {
   check(input.defined(), ErrorCode::kShape, "Model: an input was expected, nothing came.");
   if (language()) {
-    check(input.rank() == 2, ErrorCode::kShape, "Model: tokens [B, T] were expected, {} came.", to_string(input.shape()));
+    check(input.rank() == 2, ErrorCode::kShape, "Model: tokens [B, T] were expected, {} came.",
+          to_string(input.shape()));
     switch (input.dtype()) {
-      case DType::kUInt8: return check_tokens<std::uint8_t>(input, config_.vocab_size);
-      case DType::kInt32: return check_tokens<std::int32_t>(input, config_.vocab_size);
-      case DType::kInt64: return check_tokens<std::int64_t>(input, config_.vocab_size);
-      default: fail(ErrorCode::kDType, "Model: tokens are uint8, int32 or int64, {} came.", name_of(input.dtype()));
+      case DType::kUInt8:
+        return check_tokens<std::uint8_t>(input, config_.vocab_size);
+      case DType::kInt32:
+        return check_tokens<std::int32_t>(input, config_.vocab_size);
+      case DType::kInt64:
+        return check_tokens<std::int64_t>(input, config_.vocab_size);
+      default:
+        fail(ErrorCode::kDType, "Model: tokens are uint8, int32 or int64, {} came.",
+             name_of(input.dtype()));
     }
   }
   check(input.rank() == 3 && input.size(2) == config_.input_size, ErrorCode::kShape,
         "Model: x [B, T, {}] was expected, {} came.", config_.input_size, to_string(input.shape()));
-  check(input.dtype() == dtype_, ErrorCode::kDType, "Model: x is {}, {} came.", name_of(dtype_), name_of(input.dtype()));
+  check(input.dtype() == dtype_, ErrorCode::kDType, "Model: x is {}, {} came.", name_of(dtype_),
+        name_of(input.dtype()));
 }
 
-Tensor Model::compute(Exec& exec, const Tensor& input, std::span<Tensor> state, const Sequence& sequence) const {
+Tensor Model::compute(Exec& exec, const Tensor& input, std::span<Tensor> state,
+                      const Sequence& sequence) const {
   exec.set_op_number(0);
   const Tensor x = language() ? embedding(exec, input, embedding_)
                               : linear(exec, input, encoder_weight_, encoder_bias_);
   Tensor y = norm_->forward(exec, stack_->apply(exec, x, state.first(stack_fields_), sequence));
   if (pooled()) {
     y = reshape(exec, y, {input.size(0) * input.size(1), config_.hidden_size});
-    y = config_.pooling == "mean" ? mean_pool(exec, y, state[stack_fields_], state[stack_fields_ + 1], sequence)
-                                  : last_pool(exec, y, state[stack_fields_], sequence);
+    y = config_.pooling == "mean"
+            ? mean_pool(exec, y, state[stack_fields_], state[stack_fields_ + 1], sequence)
+            : last_pool(exec, y, state[stack_fields_], sequence);
   }
   y = linear(exec, y, head_weight_.defined() ? head_weight_ : embedding_, head_bias_);
   return sequence.padded() && !pooled() ? zero_padding(exec, y, sequence) : y;
 }
 
-Tensor Model::forward(Exec& exec, const Tensor& input, State& state, const Segments* segments) const {
-  check(exec.dtype() == dtype_, ErrorCode::kDType, "Model: it computes in {}, the Exec in {}.", name_of(dtype_),
-        name_of(exec.dtype()));
+Tensor Model::forward(Exec& exec, const Tensor& input, State& state,
+                      const Segments* segments) const {
+  check(exec.dtype() == dtype_, ErrorCode::kDType, "Model: it computes in {}, the Exec in {}.",
+        name_of(dtype_), name_of(exec.dtype()));
   check_input(input);
   const std::int64_t batch = input.size(0);
   const std::int64_t length = input.size(1);
@@ -175,8 +198,10 @@ Tensor Model::forward(Exec& exec, const Tensor& input, State& state, const Segme
 
 void Model::forward_tiles(Exec& exec, const Tensor& input, State& state, std::int64_t tile,
                           const TileVisitor& visit) const {
-  check(exec.tape() == nullptr, ErrorCode::kUnsupported, "Model::forward_tiles: it runs without a tape.");
-  check(tile >= 1, ErrorCode::kShape, "Model::forward_tiles: a tile of at least one step was expected, {} came.", tile);
+  check(exec.tape() == nullptr, ErrorCode::kUnsupported,
+        "Model::forward_tiles: it runs without a tape.");
+  check(tile >= 1, ErrorCode::kShape,
+        "Model::forward_tiles: a tile of at least one step was expected, {} came.", tile);
   check_input(input);
   const std::int64_t batch = input.size(0);
   const std::int64_t length = input.size(1);
@@ -195,13 +220,18 @@ void Model::forward_tiles(Exec& exec, const Tensor& input, State& state, std::in
 }
 
 Stepper Model::prepare_step(Exec& exec, std::int64_t batch) const {
-  check(batch >= 1, ErrorCode::kShape, "prepare_step: a batch of at least 1 was expected, {} came.", batch);
-  check(exec.dtype() == dtype_, ErrorCode::kDType, "prepare_step: the model computes in {}, the Exec in {}.",
-        name_of(dtype_), name_of(exec.dtype()));
+  check(batch >= 1, ErrorCode::kShape, "prepare_step: a batch of at least 1 was expected, {} came.",
+        batch);
+  check(exec.dtype() == dtype_, ErrorCode::kDType,
+        "prepare_step: the model computes in {}, the Exec in {}.", name_of(dtype_),
+        name_of(exec.dtype()));
   std::vector<Tensor> parameters;
-  visit_parameters([&](const std::string&, const Tensor& value, ParameterGroup) { parameters.push_back(value); });
+  visit_parameters([&](const std::string&, const Tensor& value, ParameterGroup) {
+    parameters.push_back(value);
+  });
   const Shape input = language() ? Shape({batch, 1}) : Shape({batch, 1, config_.input_size});
-  return Stepper::record(exec, input, language() ? DType::kInt32 : dtype_, state_spec(), std::move(parameters),
+  return Stepper::record(exec, input, language() ? DType::kInt32 : dtype_, state_spec(),
+                         std::move(parameters),
                          [this, batch](Exec& ex, const Tensor& x, std::span<Tensor> state) {
                            const Tensor y = compute(ex, x, state, Sequence::batch(ex, batch, 1));
                            return y.view({batch, 1, y.size(-1)});
@@ -225,21 +255,24 @@ void Model::visit_parameters(const ParameterVisitor& visitor) const {
 
 std::int64_t Model::parameter_count() const {
   std::int64_t count = 0;
-  visit_parameters([&](const std::string&, const Tensor& value, ParameterGroup) { count += value.numel(); });
+  visit_parameters(
+      [&](const std::string&, const Tensor& value, ParameterGroup) { count += value.numel(); });
   return count;
 }
 
 double Model::flops_per_token() const {
   const std::int64_t outputs = language() ? config_.vocab_size : config_.output_size;
   const std::int64_t inputs = language() ? 0 : config_.input_size;
-  return stack_->flops_per_token() + 2.0 * static_cast<double>(config_.hidden_size * (outputs + inputs));
+  return stack_->flops_per_token() +
+         2.0 * static_cast<double>(config_.hidden_size * (outputs + inputs));
 }
 
 void Model::check_finite() const {
   visit_parameters([](const std::string& name, const Tensor& value, ParameterGroup) {
     const Tensor wide = value.to(DType::kFloat64);
     for (const double element : wide.span<double>())
-      check(std::isfinite(element), ErrorCode::kValue, "Model: the parameter {} holds {}.", name, element);
+      check(std::isfinite(element), ErrorCode::kValue, "Model: the parameter {} holds {}.", name,
+            element);
   });
 }
 

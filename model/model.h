@@ -12,9 +12,10 @@
 
 namespace rill {
 
-/// A language model (tokens in, logits of the next token out), a predictor of the next row, a classifier of sequences or
-/// a regressor, by its ModelConfig. Like a layer it is immutable while used, takes a state and returns one, and has a
-/// recurrent mode. Its parameters carry the names of the family's published checkpoints.
+/// A language model (tokens in, logits of the next token out), a predictor of the next row, a
+/// classifier of sequences or a regressor, by its ModelConfig. Like a layer it is immutable while
+/// used, takes a state and returns one, and has a recurrent mode. Its parameters carry the names of
+/// the family's published checkpoints.
 class Model {
  public:
   /// Initialised parameters. Error(kConfig) for a configuration that is not legal.
@@ -23,18 +24,22 @@ class Model {
   const ModelConfig& config() const noexcept { return config_; }
   DType dtype() const noexcept { return dtype_; }
 
-  /// Parallel mode. Language models: tokens [B, T] (uint8, int32 or int64) -> [B, T, vocab_size]; others: x [B, T,
-  /// input_size] -> [B, T, output_size], classifiers -> [rows, output_size] (after the last step). Without a tape it
-  /// walks time in tiles through the whole stack, so that memory besides input and output does not grow with T.
-  /// Error(kValue) for a token out of range, before the state has changed.
-  Tensor forward(Exec& exec, const Tensor& input, State& state, const Segments* segments = nullptr) const;
+  /// Parallel mode. Language models: tokens [B, T] (uint8, int32 or int64) -> [B, T, vocab_size];
+  /// others: x [B, T, input_size] -> [B, T, output_size], classifiers -> [rows, output_size] (after
+  /// the last step). Without a tape it walks time in tiles through the whole stack, so that memory
+  /// besides input and output does not grow with T. Error(kValue) for a token out of range, before
+  /// the state has changed.
+  Tensor forward(Exec& exec, const Tensor& input, State& state,
+                 const Segments* segments = nullptr) const;
 
-  /// Parallel mode without keeping the outputs: `visit(first, y)` sees those of steps [first, first + y.size(1)) (of
-  /// classifiers those so far). Never on a tape.
+  /// Parallel mode without keeping the outputs: `visit(first, y)` sees those of steps [first, first
+  /// + y.size(1)) (of classifiers those so far). Never on a tape.
   using TileVisitor = std::function<void(std::int64_t first, const Tensor& y)>;
-  void forward_tiles(Exec& exec, const Tensor& input, State& state, std::int64_t tile, const TileVisitor& visit) const;
+  void forward_tiles(Exec& exec, const Tensor& input, State& state, std::int64_t tile,
+                     const TileVisitor& visit) const;
 
-  /// Recurrent mode. Its input is [batch] int32 tokens (the caller checks their range) or [batch, input_size].
+  /// Recurrent mode. Its input is [batch] int32 tokens (the caller checks their range) or [batch,
+  /// input_size].
   Stepper prepare_step(Exec& exec, std::int64_t batch) const;
 
   StateSpec state_spec() const;
@@ -48,7 +53,8 @@ class Model {
  private:
   struct Names;
   void check_input(const Tensor& input) const;
-  Tensor compute(Exec& exec, const Tensor& input, std::span<Tensor> state, const Sequence& sequence) const;
+  Tensor compute(Exec& exec, const Tensor& input, std::span<Tensor> state,
+                 const Sequence& sequence) const;
   bool language() const noexcept { return config_.task == Task::kLanguageModel; }
   bool pooled() const noexcept { return config_.task == Task::kClassify; }
 
@@ -56,20 +62,20 @@ class Model {
   DType dtype_;
   std::unique_ptr<Stack> stack_;
   std::unique_ptr<Norm> norm_;
-  Tensor embedding_;                        // [vocab_size, D]
-  Tensor encoder_weight_, encoder_bias_;    // [D, input_size], [D]
-  Tensor head_weight_, head_bias_;          // [outputs, D], [outputs]; undefined where tied
+  Tensor embedding_;                      // [vocab_size, D]
+  Tensor encoder_weight_, encoder_bias_;  // [D, input_size], [D]
+  Tensor head_weight_, head_bias_;        // [outputs, D], [outputs]; undefined where tied
   std::size_t stack_fields_ = 0;
 };
 
-/// Writes DIR/config.json and DIR/model.safetensors (each to a temporary name, synced, renamed). The folder is made where
-/// it is missing. Error(kSystem) leaves what was there.
+/// Writes DIR/config.json and DIR/model.safetensors (each to a temporary name, synced, renamed).
+/// The folder is made where it is missing. Error(kSystem) leaves what was there.
 void save_model(const Model& model, const std::string& directory);
-/// Overwrites the model's parameters with tensors of the same names behind `prefix`, converted where the dtype differs.
-/// Error(kFile / kShape) before any has changed.
+/// Overwrites the model's parameters with tensors of the same names behind `prefix`, converted
+/// where the dtype differs. Error(kFile / kShape) before any has changed.
 void load_parameters(const Model& model, const TensorReader& reader, const std::string& prefix);
-/// Reads both; Error(kFile / kConfig / kShape / kValue) for files that are damaged, do not fit each other (naming the
-/// tensor, what was expected and what came) or hold NaN.
+/// Reads both; Error(kFile / kConfig / kShape / kValue) for files that are damaged, do not fit each
+/// other (naming the tensor, what was expected and what came) or hold NaN.
 std::unique_ptr<Model> load_model(const std::string& directory, DType dtype = DType::kFloat32);
 
 }  // namespace rill

@@ -11,9 +11,10 @@ Sampler::Sampler(const SamplerOptions& options, std::uint64_t seed)
     : options_(options), seed_(seed), generator_(seed, "sampler") {
   check(options.temperature >= 0 && std::isfinite(options.temperature), ErrorCode::kConfig,
         "Sampler: a temperature of at least 0 was expected, {} came.", options.temperature);
-  check(options.top_k >= 0, ErrorCode::kConfig, "Sampler: a top_k of at least 0 was expected, {} came.", options.top_k);
-  check(options.top_p > 0 && options.top_p <= 1, ErrorCode::kConfig, "Sampler: a top_p in (0, 1] was expected, {} came.",
-        options.top_p);
+  check(options.top_k >= 0, ErrorCode::kConfig,
+        "Sampler: a top_k of at least 0 was expected, {} came.", options.top_k);
+  check(options.top_p > 0 && options.top_p <= 1, ErrorCode::kConfig,
+        "Sampler: a top_p in (0, 1] was expected, {} came.", options.top_p);
 }
 
 std::int64_t Sampler::sample(std::span<const float> logits) {
@@ -28,7 +29,8 @@ std::int64_t Sampler::sample(std::span<const float> logits) {
     const float la = logits[static_cast<std::size_t>(a)], lb = logits[static_cast<std::size_t>(b)];
     return la != lb ? la > lb : a < b;
   });
-  std::size_t kept = options_.top_k > 0 ? std::min(size, static_cast<std::size_t>(options_.top_k)) : size;
+  std::size_t kept =
+      options_.top_k > 0 ? std::min(size, static_cast<std::size_t>(options_.top_k)) : size;
   double total = 0;
   for (std::size_t i = 0; i < kept; ++i) {
     const double logit = logits[static_cast<std::size_t>(order_[i])];
@@ -37,7 +39,8 @@ std::int64_t Sampler::sample(std::span<const float> logits) {
   }
   double nucleus = 0;
   std::size_t in_nucleus = 0;
-  while (in_nucleus < kept && (in_nucleus == 0 || nucleus < options_.top_p * total)) nucleus += weights_[in_nucleus++];
+  while (in_nucleus < kept && (in_nucleus == 0 || nucleus < options_.top_p * total))
+    nucleus += weights_[in_nucleus++];
   kept = in_nucleus;
   double point = generator_.uniform() * nucleus;
   for (std::size_t i = 0; i < kept; ++i) {

@@ -5,16 +5,20 @@
 
 namespace rill {
 
-// ---- Norm -----------------------------------------------------------------------------------------------------------
+// ---- Norm
+// -----------------------------------------------------------------------------------------------------------
 
 Norm::Norm(Kind kind, std::int64_t width, double eps, bool bias, double weight_offset, DType dtype)
-    : kind_(kind), eps_(eps), weight_offset_(weight_offset),
+    : kind_(kind),
+      eps_(eps),
+      weight_offset_(weight_offset),
       weight_(constant_parameter({width}, dtype, 1.0 - weight_offset)) {
   if (kind == Kind::kLayer && bias) bias_ = constant_parameter({width}, dtype, 0.0);
 }
 
 Tensor Norm::forward(Exec& exec, const Tensor& x) const {
-  const Tensor weight = weight_offset_ == 0.0 ? weight_ : affine(exec, weight_, 1.0, weight_offset_);
+  const Tensor weight =
+      weight_offset_ == 0.0 ? weight_ : affine(exec, weight_, 1.0, weight_offset_);
   if (kind_ == Kind::kRms) return rms_norm(exec, x, weight, eps_);
   return layer_norm(exec, x, weight, bias_, eps_);
 }
@@ -24,7 +28,8 @@ void Norm::visit_parameters(const ParameterVisitor& visitor) const {
   if (bias_.defined()) visitor("bias", bias_, ParameterGroup::kNoDecay);
 }
 
-// ---- GatedMlp -------------------------------------------------------------------------------------------------------
+// ---- GatedMlp
+// -------------------------------------------------------------------------------------------------------
 
 GatedMlp::GatedMlp(std::int64_t width, std::int64_t hidden, DType dtype, std::uint64_t seed)
     : gate_(linear_parameter(hidden, width, dtype, seed, "mlp.gate")),
@@ -44,22 +49,27 @@ void GatedMlp::visit_parameters(const ParameterVisitor& visitor) const {
 
 double GatedMlp::flops_per_token() const { return 6.0 * static_cast<double>(gate_.numel()); }
 
-// ---- Block ----------------------------------------------------------------------------------------------------------
+// ---- Block
+// ----------------------------------------------------------------------------------------------------------
 
-Block::Block(std::unique_ptr<SequenceLayer> layer, const BlockConfig& config, DType dtype, std::uint64_t seed)
-    : layer_(std::move(layer)), config_(config),
-      norm_(config.norm, layer_->input_size(), config.norm_eps, config.norm_bias, config.norm_weight_offset, dtype) {
+Block::Block(std::unique_ptr<SequenceLayer> layer, const BlockConfig& config, DType dtype,
+             std::uint64_t seed)
+    : layer_(std::move(layer)),
+      config_(config),
+      norm_(config.norm, layer_->input_size(), config.norm_eps, config.norm_bias,
+            config.norm_weight_offset, dtype) {
   check(layer_->input_size() == layer_->output_size(), ErrorCode::kShape,
-        "Block: a layer with as many outputs as inputs was expected, one with {} and {} came.", layer_->output_size(),
-        layer_->input_size());
+        "Block: a layer with as many outputs as inputs was expected, one with {} and {} came.",
+        layer_->output_size(), layer_->input_size());
   if (config.mlp_size <= 0) return;
   const std::int64_t width = layer_->output_size();
-  mlp_norm_ = std::make_unique<Norm>(config.norm, width, config.norm_eps, config.norm_bias, config.norm_weight_offset,
-                                     dtype);
+  mlp_norm_ = std::make_unique<Norm>(config.norm, width, config.norm_eps, config.norm_bias,
+                                     config.norm_weight_offset, dtype);
   mlp_ = std::make_unique<GatedMlp>(width, config.mlp_size, dtype, seed);
 }
 
-Tensor Block::compute(Exec& exec, const Tensor& x, std::span<Tensor> state, const Sequence& sequence) const {
+Tensor Block::compute(Exec& exec, const Tensor& x, std::span<Tensor> state,
+                      const Sequence& sequence) const {
   const auto add_residual = [&](const Tensor& residual, Tensor update) {
     if (config_.dropout > 0.0) update = dropout(exec, update, config_.dropout);
     return add(exec, residual, update);
@@ -82,24 +92,27 @@ double Block::flops_per_token() const {
   return layer_->flops_per_token() + norm + (mlp_ ? mlp_->flops_per_token() + norm : 0.0);
 }
 
-// ---- Stack ----------------------------------------------------------------------------------------------------------
+// ---- Stack
+// ----------------------------------------------------------------------------------------------------------
 
 Stack::Stack(std::vector<std::unique_ptr<SequenceLayer>> layers) : layers_(std::move(layers)) {
   check(!layers_.empty(), ErrorCode::kShape, "Stack: at least one layer was expected.");
   for (std::size_t i = 1; i < layers_.size(); ++i)
     check(layers_[i]->input_size() == layers_[i - 1]->output_size(), ErrorCode::kShape,
-          "Stack: layer {} takes {} inputs, the one before it gives {}.", i, layers_[i]->input_size(),
-          layers_[i - 1]->output_size());
+          "Stack: layer {} takes {} inputs, the one before it gives {}.", i,
+          layers_[i]->input_size(), layers_[i - 1]->output_size());
   for (const auto& layer : layers_) field_counts_.push_back(layer->state_spec().fields.size());
 }
 
 StateSpec Stack::state_spec() const {
   StateSpec spec{.layer = "stack of " + layers_.front()->state_spec().layer};
-  for (std::size_t i = 0; i < layers_.size(); ++i) spec.append(layers_[i]->state_spec(), std::to_string(i) + ".");
+  for (std::size_t i = 0; i < layers_.size(); ++i)
+    spec.append(layers_[i]->state_spec(), std::to_string(i) + ".");
   return spec;
 }
 
-Tensor Stack::compute(Exec& exec, const Tensor& x, std::span<Tensor> state, const Sequence& sequence) const {
+Tensor Stack::compute(Exec& exec, const Tensor& x, std::span<Tensor> state,
+                      const Sequence& sequence) const {
   Tensor y = x;
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     y = layers_[i]->apply(exec, y, state.first(field_counts_[i]), sequence);
@@ -119,13 +132,15 @@ double Stack::flops_per_token() const {
   return sum;
 }
 
-// ---- Bidirectional --------------------------------------------------------------------------------------------------
+// ---- Bidirectional
+// --------------------------------------------------------------------------------------------------
 
-Bidirectional::Bidirectional(std::unique_ptr<SequenceLayer> forward, std::unique_ptr<SequenceLayer> backward)
+Bidirectional::Bidirectional(std::unique_ptr<SequenceLayer> forward,
+                             std::unique_ptr<SequenceLayer> backward)
     : forward_(std::move(forward)), backward_(std::move(backward)) {
   check(forward_->input_size() == backward_->input_size(), ErrorCode::kShape,
-        "Bidirectional: two layers of the same input width were expected, {} and {} came.", forward_->input_size(),
-        backward_->input_size());
+        "Bidirectional: two layers of the same input width were expected, {} and {} came.",
+        forward_->input_size(), backward_->input_size());
 }
 
 Tensor Bidirectional::forward(Exec& exec, const Tensor& x, const Segments* segments) const {
@@ -133,12 +148,14 @@ Tensor Bidirectional::forward(Exec& exec, const Tensor& x, const Segments* segme
         "Bidirectional: x of shape [B, T, {}] was expected, {} came.", input_size(),
         x.defined() ? to_string(x.shape()) : "nothing");
   check(segments == nullptr || !segments->reset.defined(), ErrorCode::kUnsupported,
-        "Bidirectional: resets are not defined against the order of time; pack the sequences by offsets instead.");
+        "Bidirectional: resets are not defined against the order of time; pack the sequences by "
+        "offsets instead.");
   const Sequence sequence = Sequence::from(exec, segments, x.size(0), x.size(1));
   State forward_state = forward_->initial_state(exec, sequence.rows());
   State backward_state = backward_->initial_state(exec, sequence.rows());
   const Tensor there = forward_->forward(exec, x, forward_state, segments);
-  const Tensor back = backward_->forward(exec, reverse_time(exec, x, sequence), backward_state, segments);
+  const Tensor back =
+      backward_->forward(exec, reverse_time(exec, x, sequence), backward_state, segments);
   const Tensor parts[] = {there, reverse_time(exec, back, sequence)};
   return concat(exec, parts);
 }

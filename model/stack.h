@@ -59,7 +59,8 @@ struct BlockConfig {
 class Block final : public SequenceLayer {
  public:
   /// Error(kShape) unless the layer's inputs and outputs are equally wide.
-  Block(std::unique_ptr<SequenceLayer> layer, const BlockConfig& config, DType dtype, std::uint64_t seed);
+  Block(std::unique_ptr<SequenceLayer> layer, const BlockConfig& config, DType dtype,
+        std::uint64_t seed);
 
   StateSpec state_spec() const override { return layer_->state_spec(); }
   std::int64_t input_size() const override { return layer_->input_size(); }
@@ -69,7 +70,8 @@ class Block final : public SequenceLayer {
   void visit_parameters(const ParameterVisitor& visitor) const override;
 
  private:
-  Tensor compute(Exec& exec, const Tensor& x, std::span<Tensor> state, const Sequence& sequence) const override;
+  Tensor compute(Exec& exec, const Tensor& x, std::span<Tensor> state,
+                 const Sequence& sequence) const override;
 
   std::unique_ptr<SequenceLayer> layer_;
   BlockConfig config_;
@@ -78,7 +80,8 @@ class Block final : public SequenceLayer {
   std::unique_ptr<GatedMlp> mlp_;
 };
 
-/// Layers one after the other. State fields are "N.field"; parameters "N.name" with a prefix of the caller's.
+/// Layers one after the other. State fields are "N.field"; parameters "N.name" with a prefix of the
+/// caller's.
 class Stack final : public SequenceLayer {
  public:
   /// Error(kShape) where one layer's outputs do not fit the next one's inputs, or there is none.
@@ -92,20 +95,22 @@ class Stack final : public SequenceLayer {
   void visit_parameters(const ParameterVisitor& visitor) const override;
 
  private:
-  Tensor compute(Exec& exec, const Tensor& x, std::span<Tensor> state, const Sequence& sequence) const override;
+  Tensor compute(Exec& exec, const Tensor& x, std::span<Tensor> state,
+                 const Sequence& sequence) const override;
 
   std::vector<std::unique_ptr<SequenceLayer>> layers_;
   std::vector<std::size_t> field_counts_;
 };
 
-/// Two layers over the same input, one in the order of time and one against it; outputs side by side [B, T, 2 D].
-/// It honestly is no SequenceLayer: the output at t needs the whole sequence, so there is no state and no stepper.
+/// Two layers over the same input, one in the order of time and one against it; outputs side by
+/// side [B, T, 2 D]. It honestly is no SequenceLayer: the output at t needs the whole sequence, so
+/// there is no state and no stepper.
 class Bidirectional {
  public:
   /// Error(kShape) where the layers' inputs differ in width.
   Bidirectional(std::unique_ptr<SequenceLayer> forward, std::unique_ptr<SequenceLayer> backward);
-  /// x [B, T, D_in] -> [B, T, D_forward + D_backward]. With lengths or offsets each sequence is read backwards from its
-  /// own end.
+  /// x [B, T, D_in] -> [B, T, D_forward + D_backward]. With lengths or offsets each sequence is
+  /// read backwards from its own end.
   Tensor forward(Exec& exec, const Tensor& x, const Segments* segments = nullptr) const;
   std::int64_t input_size() const { return forward_->input_size(); }
   std::int64_t output_size() const { return forward_->output_size() + backward_->output_size(); }

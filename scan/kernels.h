@@ -8,8 +8,8 @@
 
 #include <rill/core/kernel.h>
 #include <rill/core/sequence.h>
-#include <rill/scan/matrix_kernels.h>
 #include <rill/scan/diagonal_args.h>
+#include <rill/scan/matrix_kernels.h>
 
 namespace rill {
 

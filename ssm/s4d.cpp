@@ -34,8 +34,7 @@ S4d::S4d(const S4dConfig& config, DType dtype, std::uint64_t seed)
   check(config.rate > 0.0, ErrorCode::kConfig, "s4d: a rate above 0 was expected, {} came.",
         config.rate);
   const hippo::DiagonalInit init =
-      hippo::diagonal_init(config.init, config.state_size, copies,
-                           {.rank = 2, .seed = seed});
+      hippo::diagonal_init(config.init, config.state_size, copies, {.rank = 2, .seed = seed});
   std::vector<double> log_re, im = {init.im.begin(), init.im.end()}, b;
   for (const double re : init.re) log_re.push_back(std::log(std::max(re, kSmallestRate)));
   for (const auto& value : init.B) b.insert(b.end(), {value.real(), value.imag()});

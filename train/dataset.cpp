@@ -5,14 +5,16 @@ namespace rill {
 namespace {
 
 // Throws unless `task` is one of those that the kind of data knows.
-void check_task(const DatasetOptions& options, const std::string& kind, std::initializer_list<Task> legal) {
+void check_task(const DatasetOptions& options, const std::string& kind,
+                std::initializer_list<Task> legal) {
   if (!options.task_given) return;
   std::string names;
   for (const Task task : legal) {
     if (task == options.task) return;
     names += (names.empty() ? "" : ", ") + std::string(to_string(task));
   }
-  fail(ErrorCode::kConfig, "{} data are for the task {}, {} came.", kind, names, to_string(options.task));
+  fail(ErrorCode::kConfig, "{} data are for the task {}, {} came.", kind, names,
+       to_string(options.task));
 }
 
 }  // namespace

@@ -13,9 +13,11 @@ namespace rill {
 
 /// What one training step reads. B rows of T steps.
 struct Batch {
-  Tensor input;         // language models: uint8 [B, T]; others: [B, T, input_size], scaled
-  Tensor target;        // language models: int64 [B * T]; classifiers: int64 [B]; others: [B, T, output_size], scaled
-  bool continues = false;  // the rows go on where those of the batch before ended: its final state is this one's initial
+  Tensor input;            // language models: uint8 [B, T]; others: [B, T, input_size], scaled
+  Tensor target;           // language models: int64 [B * T]; classifiers: int64 [B]; others: [B, T,
+                           // output_size], scaled
+  bool continues = false;  // the rows go on where those of the batch before ended: its final state
+                           // is this one's initial
 };
 
 /// A sequence to be evaluated from a fresh state.
@@ -31,7 +33,8 @@ class Dataset {
   /// Sets task, sizes and scaling of a model for this data.
   virtual void describe(ModelConfig& config) const = 0;
   /// Batch number `index` of a run.
-  virtual Batch train_batch(std::uint64_t seed, std::int64_t index, std::int64_t batch, std::int64_t length) const = 0;
+  virtual Batch train_batch(std::uint64_t seed, std::int64_t index, std::int64_t batch,
+                            std::int64_t length) const = 0;
   /// Held-out sequences; text and series have one.
   virtual std::int64_t heldout_count() const = 0;
   virtual Example heldout(std::int64_t i) const = 0;
@@ -44,14 +47,16 @@ class Dataset {
 
 struct DatasetOptions {
   Task task = Task::kLanguageModel;
-  bool task_given = false;                    // false: the default of the kind of data
-  std::vector<std::string> target_columns;    // of kRegress: names or numbers (from 0)
+  bool task_given = false;                  // false: the default of the kind of data
+  std::vector<std::string> target_columns;  // of kRegress: names or numbers (from 0)
   DType dtype = DType::kFloat32;
-  const ModelConfig* trained = nullptr;       // scale by what this model was trained with, not by the data
+  const ModelConfig* trained =
+      nullptr;  // scale by what this model was trained with, not by the data
 };
 
-/// From "text:FILE", "idx:DIR", "csv:FILE" or "npy:FILE". Error(kConfig) for another kind or a task that does not go with
-/// it, Error(kFile) for what the files get wrong, Error(kValue) for too little data.
+/// From "text:FILE", "idx:DIR", "csv:FILE" or "npy:FILE". Error(kConfig) for another kind or a task
+/// that does not go with it, Error(kFile) for what the files get wrong, Error(kValue) for too
+/// little data.
 std::unique_ptr<Dataset> open_dataset(const std::string& spec, const DatasetOptions& options);
 
 }  // namespace rill

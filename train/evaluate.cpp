@@ -15,7 +15,8 @@ constexpr std::int64_t kParallelTile = 2048;
 constexpr std::int64_t kStepTile = 1024;  // steps whose outputs are handed on together
 
 template <class T>
-void count_right(const Tensor& logits, const Tensor& targets, std::int64_t first, std::int64_t& right) {
+void count_right(const Tensor& logits, const Tensor& targets, std::int64_t first,
+                 std::int64_t& right) {
   const std::int64_t classes = logits.size(-1);
   const std::int64_t rows = logits.numel() / classes;
   const T* row = logits.data<T>();
@@ -32,7 +33,8 @@ struct Score {
   void add(Exec& exec, Task task, const Tensor& output, const Tensor& target, std::int64_t first) {
     if (task == Task::kPredictNext || task == Task::kRegress) {
       const Tensor part = target.view({target.size(1), target.size(2)}).rows(first, output.size(1));
-      const Tensor sum = squared_error(exec, output, part.view(output.shape()), static_cast<double>(output.size(2)));
+      const Tensor sum = squared_error(exec, output, part.view(output.shape()),
+                                       static_cast<double>(output.size(2)));
       loss += sum.to(DType::kFloat64).data<double>()[0];
       tokens += output.size(1);
       return;
@@ -51,7 +53,8 @@ struct Score {
   }
 };
 
-void run_steps(Exec& exec, const Model& model, const Tensor& input, State& state, const Model::TileVisitor& visit) {
+void run_steps(Exec& exec, const Model& model, const Tensor& input, State& state,
+               const Model::TileVisitor& visit) {
   const bool language = model.config().task == Task::kLanguageModel;
   const bool pooled = model.config().task == Task::kClassify;
   Stepper stepper = model.prepare_step(exec, 1);
@@ -64,14 +67,17 @@ void run_steps(Exec& exec, const Model& model, const Tensor& input, State& state
     const std::int64_t count = std::min(kStepTile, length - first);
     const Tensor tile = Tensor::empty({1, count, outputs}, model.dtype());
     for (std::int64_t t = 0; t < count; ++t) {
-      const char* source = static_cast<const char*>(input.raw()) + static_cast<std::size_t>(first + t) * row;
+      const char* source =
+          static_cast<const char*>(input.raw()) + static_cast<std::size_t>(first + t) * row;
       if (language)
         x.data<std::int32_t>()[0] = *reinterpret_cast<const std::uint8_t*>(source);
       else
         std::memcpy(x.raw(), source, row);
       const StepStatus status = stepper.step(x, state, y);
-      check(status == StepStatus::kOk, ErrorCode::kState, "evaluate: step {}: {}.", first + t, to_string(status));
-      std::memcpy(static_cast<char*>(tile.raw()) + static_cast<std::size_t>(t) * y.bytes(), y.raw(), y.bytes());
+      check(status == StepStatus::kOk, ErrorCode::kState, "evaluate: step {}: {}.", first + t,
+            to_string(status));
+      std::memcpy(static_cast<char*>(tile.raw()) + static_cast<std::size_t>(t) * y.bytes(), y.raw(),
+                  y.bytes());
     }
     if (!pooled) visit(first, tile);
   }
@@ -85,23 +91,27 @@ EvalMode EvalMode::parse(const std::string& text) {
   if (text == "step") return {Kind::kStep, 0};
   std::int64_t chunk = 0;
   const char* end = text.data() + text.size();
-  if (text.starts_with("chunk:") && std::from_chars(text.data() + 6, end, chunk).ptr == end && chunk >= 1)
+  if (text.starts_with("chunk:") && std::from_chars(text.data() + 6, end, chunk).ptr == end &&
+      chunk >= 1)
     return {Kind::kChunk, chunk};
   fail(ErrorCode::kConfig, "A mode is parallel, step or chunk:K with K >= 1; '{}' came.", text);
 }
 
 std::string EvalMode::text() const {
   switch (kind) {
-    case Kind::kParallel: return "parallel";
-    case Kind::kStep: return "step";
-    default: return "chunk:" + std::to_string(chunk);
+    case Kind::kParallel:
+      return "parallel";
+    case Kind::kStep:
+      return "step";
+    default:
+      return "chunk:" + std::to_string(chunk);
   }
 }
 
-void run_mode(Exec& exec, const Model& model, const Tensor& input, State& state, const EvalMode& mode,
-              const Model::TileVisitor& visit) {
-  check(input.dtype() == DType::kUInt8 || model.config().task != Task::kLanguageModel, ErrorCode::kDType,
-        "evaluate: bytes were expected, {} came.", name_of(input.dtype()));
+void run_mode(Exec& exec, const Model& model, const Tensor& input, State& state,
+              const EvalMode& mode, const Model::TileVisitor& visit) {
+  check(input.dtype() == DType::kUInt8 || model.config().task != Task::kLanguageModel,
+        ErrorCode::kDType, "evaluate: bytes were expected, {} came.", name_of(input.dtype()));
   if (mode.kind == EvalMode::Kind::kStep) return run_steps(exec, model, input, state, visit);
   const bool pooled = model.config().task == Task::kClassify;
   const std::int64_t tile = mode.kind == EvalMode::Kind::kChunk ? mode.chunk : kParallelTile;
@@ -115,16 +125,19 @@ void run_mode(Exec& exec, const Model& model, const Tensor& input, State& state,
   if (pooled && last.defined()) visit(input.size(1), last);
 }
 
-EvalResult evaluate(Exec& exec, const Model& model, const Dataset& data, const EvalMode& mode, std::int64_t limit) {
+EvalResult evaluate(Exec& exec, const Model& model, const Dataset& data, const EvalMode& mode,
+                    std::int64_t limit) {
   const Task task = model.config().task;
   const bool pooled = task == Task::kClassify;
   Score score;
-  const std::int64_t sequences = pooled && limit > 0 ? std::min(limit, data.heldout_count()) : data.heldout_count();
+  const std::int64_t sequences =
+      pooled && limit > 0 ? std::min(limit, data.heldout_count()) : data.heldout_count();
   for (std::int64_t i = 0; i < sequences; ++i) {
     const Example example = data.heldout(i);
     Tensor input = example.input;
     if (!pooled && limit > 0 && limit < input.size(1)) {
-      std::vector<std::int64_t> extents(input.shape().extents().begin() + 1, input.shape().extents().end());
+      std::vector<std::int64_t> extents(input.shape().extents().begin() + 1,
+                                        input.shape().extents().end());
       input = input.view(Shape(extents)).rows(0, limit);
       input = input.view(input.shape().prepend(1));
     }
@@ -139,7 +152,8 @@ EvalResult evaluate(Exec& exec, const Model& model, const Dataset& data, const E
   return {.loss = score.loss / tokens,
           .unit = data.unit(),
           .tokens = score.tokens,
-          .accuracy = series ? std::numeric_limits<double>::quiet_NaN() : static_cast<double>(score.right) / tokens,
+          .accuracy = series ? std::numeric_limits<double>::quiet_NaN()
+                             : static_cast<double>(score.right) / tokens,
           .mode = mode.text()};
 }
 

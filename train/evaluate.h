@@ -21,20 +21,22 @@ struct EvalMode {
 };
 
 struct EvalResult {
-  double loss = 0;         // mean
+  double loss = 0;  // mean
   std::string unit;
   std::int64_t tokens = 0;  // predictions that were scored (sequences, for classifiers)
-  double accuracy = 0;     // part of predictions whose largest logit is right; NaN for series
+  double accuracy = 0;      // part of predictions whose largest logit is right; NaN for series
   std::string mode;
   std::string split = "heldout";
 };
 
-/// Scores every held-out sequence from a fresh state; `limit` > 0: only that many first steps (sequences, for classifiers).
-EvalResult evaluate(Exec& exec, const Model& model, const Dataset& data, const EvalMode& mode, std::int64_t limit = 0);
+/// Scores every held-out sequence from a fresh state; `limit` > 0: only that many first steps
+/// (sequences, for classifiers).
+EvalResult evaluate(Exec& exec, const Model& model, const Dataset& data, const EvalMode& mode,
+                    std::int64_t limit = 0);
 
-/// Runs one sequence [1, T(, C)] through the model in a mode; `visit(first, y)` sees outputs of consecutive steps [1, n, C]
-/// (of classifiers the one after the last step [1, C]).
-void run_mode(Exec& exec, const Model& model, const Tensor& input, State& state, const EvalMode& mode,
-              const Model::TileVisitor& visit);
+/// Runs one sequence [1, T(, C)] through the model in a mode; `visit(first, y)` sees outputs of
+/// consecutive steps [1, n, C] (of classifiers the one after the last step [1, C]).
+void run_mode(Exec& exec, const Model& model, const Tensor& input, State& state,
+              const EvalMode& mode, const Model::TileVisitor& visit);
 
 }  // namespace rill

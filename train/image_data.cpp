@@ -1,5 +1,5 @@
-// IDX images (MNIST, Fashion-MNIST) as sequences of pixels, row by row. The test files are the held-out part; every
-// epoch draws the training images in another order.
+// IDX images (MNIST, Fashion-MNIST) as sequences of pixels, row by row. The test files are the
+// held-out part; every epoch draws the training images in another order.
 #include <rill/core/check.h>
 #include <rill/core/random.h>
 #include <rill/io/idx.h>
@@ -16,18 +16,22 @@ namespace {
 class ImageData final : public Dataset {
  public:
   ImageData(const std::string& directory, const DatasetOptions& options)
-      : dtype_(options.dtype), train_(read_idx_images(directory, "train")), test_(read_idx_images(directory, "t10k")) {
+      : dtype_(options.dtype),
+        train_(read_idx_images(directory, "train")),
+        test_(read_idx_images(directory, "t10k")) {
     check(train_.images.size(0) >= 1 && test_.images.size(0) >= 1, ErrorCode::kValue,
           "idx:{}: at least one image for training and one for testing were expected.", directory);
-    check(train_.images.size(1) == test_.images.size(1) && train_.images.size(2) == test_.images.size(2),
+    check(train_.images.size(1) == test_.images.size(1) &&
+              train_.images.size(2) == test_.images.size(2),
           ErrorCode::kValue, "idx:{}: training images are {}, test images {}.", directory,
           to_string(train_.images.shape()), to_string(test_.images.shape()));
     const auto labels = train_.labels.span<std::uint8_t>();
     classes_ = 1 + *std::max_element(labels.begin(), labels.end());
     if (options.trained) {
-      check(options.trained->input_size == 1 && options.trained->output_size >= classes_, ErrorCode::kConfig,
-            "idx:{}: the model reads {} columns and knows {} classes, the images have 1 and {}.", directory,
-            options.trained->input_size, options.trained->output_size, classes_);
+      check(options.trained->input_size == 1 && options.trained->output_size >= classes_,
+            ErrorCode::kConfig,
+            "idx:{}: the model reads {} columns and knows {} classes, the images have 1 and {}.",
+            directory, options.trained->input_size, options.trained->output_size, classes_);
       classes_ = options.trained->output_size;
       scaling_ = options.trained->input_scaling;
     } else {
@@ -42,10 +46,12 @@ class ImageData final : public Dataset {
     config.input_scaling = scaling_;
   }
 
-  Batch train_batch(std::uint64_t seed, std::int64_t index, std::int64_t batch, std::int64_t length) const override {
-    check(length == max_length(), ErrorCode::kConfig, "idx: images are sequences of {} pixels, a length of {} came.",
-          max_length(), length);
-    Batch result{.input = Tensor::empty({batch, length, 1}, dtype_), .target = Tensor::empty({batch}, DType::kInt64)};
+  Batch train_batch(std::uint64_t seed, std::int64_t index, std::int64_t batch,
+                    std::int64_t length) const override {
+    check(length == max_length(), ErrorCode::kConfig,
+          "idx: images are sequences of {} pixels, a length of {} came.", max_length(), length);
+    Batch result{.input = Tensor::empty({batch, length, 1}, dtype_),
+                 .target = Tensor::empty({batch}, DType::kInt64)};
     const std::int64_t images = train_.images.size(0);
     std::int64_t epoch = index * batch / images;
     std::vector<std::int64_t> order = order_of(seed, epoch);
@@ -65,7 +71,8 @@ class ImageData final : public Dataset {
     fill(test_.images, i, example.input);
     example.target.data<std::int64_t>()[0] = test_.labels.data<std::uint8_t>()[i];
     check(example.target.data<std::int64_t>()[0] < classes_, ErrorCode::kValue,
-          "idx: labels lie in [0, {}), test image {} has {}.", classes_, i, example.target.data<std::int64_t>()[0]);
+          "idx: labels lie in [0, {}), test image {} has {}.", classes_, i,
+          example.target.data<std::int64_t>()[0]);
     return example;
   }
   std::int64_t default_length() const override { return max_length(); }
@@ -99,14 +106,16 @@ class ImageData final : public Dataset {
     }
   }
 
-  // Fisher-Yates by a counter-based generator: the order of an epoch is a function of (seed, epoch).
+  // Fisher-Yates by a counter-based generator: the order of an epoch is a function of (seed,
+  // epoch).
   std::vector<std::int64_t> order_of(std::uint64_t seed, std::int64_t epoch) const {
     const std::lock_guard lock(mutex_);
     if (order_seed_ == seed && order_epoch_ == epoch) return order_;
     order_.resize(static_cast<std::size_t>(train_.images.size(0)));
     std::iota(order_.begin(), order_.end(), 0);
     Generator generator(seed, "epoch " + std::to_string(epoch));
-    for (std::size_t i = order_.size(); i > 1; --i) std::swap(order_[i - 1], order_[generator.below(i)]);
+    for (std::size_t i = order_.size(); i > 1; --i)
+      std::swap(order_[i - 1], order_[generator.below(i)]);
     order_seed_ = seed;
     order_epoch_ = epoch;
     return order_;

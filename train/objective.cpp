@@ -7,14 +7,16 @@
 namespace rill {
 namespace {
 
-Tensor slice_steps(const Tensor& x, std::int64_t batch, std::int64_t length, std::int64_t first, std::int64_t count,
-                   const Shape& shape) {
+Tensor slice_steps(const Tensor& x, std::int64_t batch, std::int64_t length, std::int64_t first,
+                   std::int64_t count, const Shape& shape) {
   const Tensor part = Tensor::empty(shape, x.dtype());
-  const std::size_t step = batch * length == 0 ? 0 : x.bytes() / static_cast<std::size_t>(batch * length);
+  const std::size_t step =
+      batch * length == 0 ? 0 : x.bytes() / static_cast<std::size_t>(batch * length);
   for (std::int64_t b = 0; b < batch; ++b)
-    std::memcpy(static_cast<char*>(part.raw()) + static_cast<std::size_t>(b * count) * step,
-                static_cast<const char*>(x.raw()) + static_cast<std::size_t>(b * length + first) * step,
-                static_cast<std::size_t>(count) * step);
+    std::memcpy(
+        static_cast<char*>(part.raw()) + static_cast<std::size_t>(b * count) * step,
+        static_cast<const char*>(x.raw()) + static_cast<std::size_t>(b * length + first) * step,
+        static_cast<std::size_t>(count) * step);
   return part;
 }
 
@@ -71,27 +73,33 @@ struct ChunkPass {
 Batch slice_time(const Batch& batch, std::int64_t first, std::int64_t count, Task task) {
   const std::int64_t rows = batch.input.size(0);
   const std::int64_t length = batch.input.size(1);
-  Batch part{.input = slice_steps(batch.input, rows, length, first, count, with_time(batch.input.shape(), count)),
+  Batch part{.input = slice_steps(batch.input, rows, length, first, count,
+                                  with_time(batch.input.shape(), count)),
              .target = batch.target,
              .continues = true};
   if (task == Task::kLanguageModel)
     part.target = slice_steps(batch.target, rows, length, first, count, {rows * count});
   else if (task != Task::kClassify)
-    part.target = slice_steps(batch.target, rows, length, first, count, with_time(batch.target.shape(), count));
+    part.target = slice_steps(batch.target, rows, length, first, count,
+                              with_time(batch.target.shape(), count));
   return part;
 }
 
 Tensor loss_of(Exec& exec, Task task, const Tensor& output, const Tensor& target, double count) {
   switch (task) {
     case Task::kLanguageModel:
-      return cross_entropy(exec, reshape(exec, output, {output.size(0) * output.size(1), output.size(2)}), target, count);
-    case Task::kClassify: return cross_entropy(exec, output, target, count);
-    default: return squared_error(exec, output, target, count * static_cast<double>(output.size(-1)));
+      return cross_entropy(exec,
+                           reshape(exec, output, {output.size(0) * output.size(1), output.size(2)}),
+                           target, count);
+    case Task::kClassify:
+      return cross_entropy(exec, output, target, count);
+    default:
+      return squared_error(exec, output, target, count * static_cast<double>(output.size(-1)));
   }
 }
 
-double loss_and_gradients(Exec& exec, const Model& model, const Batch& batch, State& state, std::int64_t time_chunk,
-                          Tape& tape, double scale) {
+double loss_and_gradients(Exec& exec, const Model& model, const Batch& batch, State& state,
+                          std::int64_t time_chunk, Tape& tape, double scale) {
   const Task task = model.config().task;
   const std::int64_t length = batch.input.size(1);
   const std::int64_t chunk = time_chunk > 0 ? std::min(time_chunk, length) : length;

@@ -10,19 +10,21 @@
 
 namespace rill {
 
-/// Mean loss of `batch` (nats a token or sequence; squared error a value) from `state`, which then holds the final one.
-/// Gradients, times `scale`, are added to those of the parameters on `tape`.
+/// Mean loss of `batch` (nats a token or sequence; squared error a value) from `state`, which then
+/// holds the final one. Gradients, times `scale`, are added to those of the parameters on `tape`.
 ///
-/// With 0 < time_chunk < T the gradients are those of the whole sequence, but activations of one chunk alone are kept:
-/// a first pass keeps the states at the cuts; then each chunk, from the last to the first, runs again from its state
-/// with a tape, and hands the gradient of its initial state to the chunk before.
-double loss_and_gradients(Exec& exec, const Model& model, const Batch& batch, State& state, std::int64_t time_chunk,
-                          Tape& tape, double scale = 1.0);
+/// With 0 < time_chunk < T the gradients are those of the whole sequence, but activations of one
+/// chunk alone are kept: a first pass keeps the states at the cuts; then each chunk, from the last
+/// to the first, runs again from its state with a tape, and hands the gradient of its initial state
+/// to the chunk before.
+double loss_and_gradients(Exec& exec, const Model& model, const Batch& batch, State& state,
+                          std::int64_t time_chunk, Tape& tape, double scale = 1.0);
 
 /// The part of steps [first, first + count) of a batch [B, T].
 Batch slice_time(const Batch& batch, std::int64_t first, std::int64_t count, Task task);
 
-/// Mean loss of outputs against targets [1], on the tape where there is one; the sum is divided by `count`.
+/// Mean loss of outputs against targets [1], on the tape where there is one; the sum is divided by
+/// `count`.
 Tensor loss_of(Exec& exec, Task task, const Tensor& output, const Tensor& target, double count);
 
 }  // namespace rill

@@ -17,7 +17,8 @@ struct AdamWArgs {
   double gradient_scale = 1, beta1 = 0, beta2 = 0, step_size = 0, v_scale = 0, eps = 0, keep = 1;
 };
 
-// theta <- keep theta - step_size m / (sqrt(v / correction2) + eps); the bias correction of m lies in step_size.
+// theta <- keep theta - step_size m / (sqrt(v / correction2) + eps); the bias correction of m lies
+// in step_size.
 template <class T>
 void adamw_kernel(const AdamWArgs& a, const KernelContext& context) {
   constexpr std::int64_t kTile = 16384;
@@ -26,8 +27,9 @@ void adamw_kernel(const AdamWArgs& a, const KernelContext& context) {
     T* m = static_cast<T*>(a.m);
     T* v = static_cast<T*>(a.v);
     const T* gradient = static_cast<const T*>(a.gradient);
-    const T scale = static_cast<T>(a.gradient_scale), beta1 = static_cast<T>(a.beta1), beta2 = static_cast<T>(a.beta2),
-            step_size = static_cast<T>(a.step_size), v_scale = static_cast<T>(a.v_scale), eps = static_cast<T>(a.eps),
+    const T scale = static_cast<T>(a.gradient_scale), beta1 = static_cast<T>(a.beta1),
+            beta2 = static_cast<T>(a.beta2), step_size = static_cast<T>(a.step_size),
+            v_scale = static_cast<T>(a.v_scale), eps = static_cast<T>(a.eps),
             keep = static_cast<T>(a.keep);
     const std::int64_t end = std::min(a.count, (tile + 1) * kTile);
     for (std::int64_t i = tile * kTile; i < end; ++i) {
@@ -42,7 +44,8 @@ void adamw_kernel(const AdamWArgs& a, const KernelContext& context) {
 template <class T>
 double sum_of_squares(const Tensor& gradient) {
   double sum = 0;
-  for (const T value : gradient.span<T>()) sum += static_cast<double>(value) * static_cast<double>(value);
+  for (const T value : gradient.span<T>())
+    sum += static_cast<double>(value) * static_cast<double>(value);
   return sum;
 }
 
@@ -60,7 +63,8 @@ double AdamW::gradient_norm(const Tape& tape) const {
   for (const Slot& slot : slots_) {
     const Tensor gradient = tape.gradient(slot.value);
     if (!gradient.defined()) continue;
-    sum += gradient.dtype() == DType::kFloat64 ? sum_of_squares<double>(gradient) : sum_of_squares<float>(gradient);
+    sum += gradient.dtype() == DType::kFloat64 ? sum_of_squares<double>(gradient)
+                                               : sum_of_squares<float>(gradient);
   }
   return std::sqrt(sum);
 }
@@ -106,9 +110,10 @@ void AdamW::save(TensorWriter& writer) const {
 void AdamW::load(const TensorReader& reader) {
   for (const Slot& slot : slots_)
     for (const auto& [prefix, tensor] : {std::pair{"adam.m.", slot.m}, {"adam.v.", slot.v}}) {
-      check(reader.has_tensor(prefix + slot.name) && reader.tensor(prefix + slot.name).shape() == tensor.shape(),
-            ErrorCode::kFile, "AdamW: the tensor {}{} {} was expected in the checkpoint.", prefix, slot.name,
-            to_string(tensor.shape()));
+      check(reader.has_tensor(prefix + slot.name) &&
+                reader.tensor(prefix + slot.name).shape() == tensor.shape(),
+            ErrorCode::kFile, "AdamW: the tensor {}{} {} was expected in the checkpoint.", prefix,
+            slot.name, to_string(tensor.shape()));
       tensor.copy_from(reader.tensor(prefix + slot.name));
     }
   steps_ = std::strtoll(reader.text("adam.steps").c_str(), nullptr, 10);

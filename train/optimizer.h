@@ -1,4 +1,5 @@
-// AdamW (Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019) with parameter groups.
+// AdamW (Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019) with parameter
+// groups.
 #pragma once
 
 #include <cstdint>
@@ -21,17 +22,19 @@ struct AdamWOptions {
   double weight_decay = 0.05;  // of kDecay parameters
 };
 
-/// First and second moments beside each parameter. Parameters without a gradient keep their value and moments.
+/// First and second moments beside each parameter. Parameters without a gradient keep their value
+/// and moments.
 class AdamW {
  public:
   /// `visit` walks the parameters, always in the same order.
   using Walk = std::function<void(const ParameterVisitor&)>;
   AdamW(const Walk& walk, const AdamWOptions& options);
 
-  /// sqrt of the sum of squares of all gradients on the tape, in double, in the order of the parameters.
+  /// sqrt of the sum of squares of all gradients on the tape, in double, in the order of the
+  /// parameters.
   double gradient_norm(const Tape& tape) const;
-  /// One step with the gradients on the tape, each multiplied by `gradient_scale`, at `lr_scale` times the learning
-  /// rate. Bumps the versions of the parameters.
+  /// One step with the gradients on the tape, each multiplied by `gradient_scale`, at `lr_scale`
+  /// times the learning rate. Bumps the versions of the parameters.
   void step(Exec& exec, const Tape& tape, double lr_scale, double gradient_scale);
 
   std::int64_t steps() const noexcept { return steps_; }

@@ -31,14 +31,10 @@ std::map<std::int64_t, fs::path> checkpoints_in(const fs::path& folder) {
 }
 
 std::string line_of(const TrainRecord& record) {
-  json line = {{"step", record.step},
-               {"split", record.split},
-               {"loss", record.loss},
-               {"lr", record.lr},
-               {"grad_norm", record.grad_norm},
-               {"tokens_per_s", record.tokens_per_s},
-               {"seconds", record.seconds},
-               {"peak_rss_bytes", record.peak_rss_bytes}};
+  json line = {{"step", record.step},           {"split", record.split},
+               {"loss", record.loss},           {"lr", record.lr},
+               {"grad_norm", record.grad_norm}, {"tokens_per_s", record.tokens_per_s},
+               {"seconds", record.seconds},     {"peak_rss_bytes", record.peak_rss_bytes}};
   if (record.split != "train") line["lr"] = line["grad_norm"] = nullptr;
   return line.dump() + "\n";
 }
@@ -49,14 +45,17 @@ void RunFolder::check_free(const std::string& path, bool resume) {
   std::error_code error;
   const bool exists = fs::exists(path, error);
   check(resume || !exists, ErrorCode::kConfig,
-        "train: the folder {} exists; give another --out, or --resume to go on with what it holds.", path);
-  check(!exists || fs::is_directory(path, error), ErrorCode::kConfig, "train: {} exists and is no folder.", path);
+        "train: the folder {} exists; give another --out, or --resume to go on with what it holds.",
+        path);
+  check(!exists || fs::is_directory(path, error), ErrorCode::kConfig,
+        "train: {} exists and is no folder.", path);
 }
 
 void RunFolder::create(const std::string& config) {
   std::error_code error;
   fs::create_directories(path_ / "checkpoints", error);
-  check(!error, ErrorCode::kSystem, "train: the folder {} cannot be made: {}.", path(), error.message());
+  check(!error, ErrorCode::kSystem, "train: the folder {} cannot be made: {}.", path(),
+        error.message());
   write_file_atomically(path_ / "config.json", config);
 }
 
@@ -65,7 +64,9 @@ std::optional<SafetensorsReader> RunFolder::last_checkpoint() const {
   for (auto it = found.rbegin(); it != found.rend(); ++it) {
     try {
       SafetensorsReader reader = SafetensorsReader::open(it->second);
-      if (reader.has_text("rill.checkpoint") && reader.text("rill.step") == std::to_string(it->first)) return reader;
+      if (reader.has_text("rill.checkpoint") &&
+          reader.text("rill.step") == std::to_string(it->first))
+        return reader;
     } catch (const Error&) {
       // Damaged: the one before it is the last whole one.
     }
@@ -73,7 +74,8 @@ std::optional<SafetensorsReader> RunFolder::last_checkpoint() const {
   return std::nullopt;
 }
 
-void RunFolder::save_checkpoint(std::int64_t step, const SafetensorsWriter& writer, std::int64_t keep) const {
+void RunFolder::save_checkpoint(std::int64_t step, const SafetensorsWriter& writer,
+                                std::int64_t keep) const {
   const fs::path folder = path_ / "checkpoints";
   writer.write(folder / ("step-" + std::to_string(step) + ".safetensors"));
   if (keep <= 0) return;
@@ -93,7 +95,8 @@ void RunFolder::open_log(std::int64_t step) {
     std::istringstream lines(read_text_file(file));
     for (std::string line; std::getline(lines, line);) {
       const json value = json::parse(line, nullptr, false);
-      if (!value.is_object() || !value.contains("step") || !value["step"].is_number_integer()) continue;
+      if (!value.is_object() || !value.contains("step") || !value["step"].is_number_integer())
+        continue;
       if (value["step"].get<std::int64_t>() <= step) kept += line + "\n";
     }
   }
@@ -103,7 +106,8 @@ void RunFolder::open_log(std::int64_t step) {
 
 void RunFolder::log(const TrainRecord& record) {
   log_ << line_of(record) << std::flush;
-  check(log_.good(), ErrorCode::kSystem, "train: log.jsonl in {} cannot be written; is the disk full?", path());
+  check(log_.good(), ErrorCode::kSystem,
+        "train: log.jsonl in {} cannot be written; is the disk full?", path());
 }
 
 std::optional<TrainOptions> saved_train_options(const std::string& out) {

@@ -23,7 +23,8 @@ class RunFolder {
   /// The newest checkpoint that is whole (a damaged one is passed over); none where there is none.
   std::optional<SafetensorsReader> last_checkpoint() const;
   void save_checkpoint(std::int64_t step, const SafetensorsWriter& writer, std::int64_t keep) const;
-  /// Opens log.jsonl for lines after `step`; lines past it, and a half-written last one, are dropped.
+  /// Opens log.jsonl for lines after `step`; lines past it, and a half-written last one, are
+  /// dropped.
   void open_log(std::int64_t step);
   void log(const TrainRecord& record);
 

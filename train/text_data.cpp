@@ -1,6 +1,6 @@
-// Bytes of a text file. The last 5 % are held out. Training walks B streams, spread evenly over the rest, side by side, so
-// that states carry over from batch to batch; when the streams have met their neighbours, a lap ends and the next one
-// starts elsewhere with fresh states.
+// Bytes of a text file. The last 5 % are held out. Training walks B streams, spread evenly over the
+// rest, side by side, so that states carry over from batch to batch; when the streams have met
+// their neighbours, a lap ends and the next one starts elsewhere with fresh states.
 #include <rill/core/check.h>
 #include <rill/core/random.h>
 #include <rill/io/text_file.h>
@@ -12,8 +12,8 @@ namespace {
 class TextData final : public Dataset {
  public:
   explicit TextData(const std::string& file) : bytes_(read_bytes_file(file)) {
-    check(bytes_.numel() >= 64, ErrorCode::kValue, "text:{}: at least 64 bytes were expected, {} came.", file,
-          bytes_.numel());
+    check(bytes_.numel() >= 64, ErrorCode::kValue,
+          "text:{}: at least 64 bytes were expected, {} came.", file, bytes_.numel());
     train_ = bytes_.numel() - std::max<std::int64_t>(bytes_.numel() / 20, 2);
   }
 
@@ -22,12 +22,14 @@ class TextData final : public Dataset {
     config.vocab_size = 256;
   }
 
-  Batch train_batch(std::uint64_t seed, std::int64_t index, std::int64_t batch, std::int64_t length) const override {
+  Batch train_batch(std::uint64_t seed, std::int64_t index, std::int64_t batch,
+                    std::int64_t length) const override {
     const std::int64_t stream = std::max<std::int64_t>(1, train_ / batch);
     const std::int64_t lap_batches = std::max<std::int64_t>(1, stream / length);
     const std::int64_t lap = index / lap_batches;
     Generator generator(seed, "lap " + std::to_string(lap));
-    const auto shift = static_cast<std::int64_t>(generator.below(static_cast<std::uint64_t>(train_)));
+    const auto shift =
+        static_cast<std::int64_t>(generator.below(static_cast<std::uint64_t>(train_)));
     Batch result{.input = Tensor::empty({batch, length}, DType::kUInt8),
                  .target = Tensor::empty({batch * length}, DType::kInt64),
                  .continues = index % lap_batches != 0};
@@ -47,7 +49,8 @@ class TextData final : public Dataset {
   std::int64_t heldout_count() const override { return 1; }
   Example heldout(std::int64_t) const override {
     const std::int64_t length = bytes_.numel() - train_ - 1;
-    Example example{Tensor::empty({1, length}, DType::kUInt8), Tensor::empty({length}, DType::kInt64)};
+    Example example{Tensor::empty({1, length}, DType::kUInt8),
+                    Tensor::empty({length}, DType::kInt64)};
     for (std::int64_t t = 0; t < length; ++t) {
       example.input.data<std::uint8_t>()[t] = bytes_.data<std::uint8_t>()[train_ + t];
       example.target.data<std::int64_t>()[t] = bytes_.data<std::uint8_t>()[train_ + t + 1];
@@ -65,6 +68,8 @@ class TextData final : public Dataset {
 
 }  // namespace
 
-std::unique_ptr<Dataset> open_text(const std::string& file) { return std::make_unique<TextData>(file); }
+std::unique_ptr<Dataset> open_text(const std::string& file) {
+  return std::make_unique<TextData>(file);
+}
 
 }  // namespace rill

@@ -54,7 +54,8 @@ std::string TrainOptions::to_json() const {
 TrainOptions TrainOptions::from_json(const std::string& text) {
   TrainOptions options;
   const json root = json::parse(text, nullptr, false);
-  check(root.is_object(), ErrorCode::kConfig, "Training options: a JSON object was expected, '{}' came.", text);
+  check(root.is_object(), ErrorCode::kConfig,
+        "Training options: a JSON object was expected, '{}' came.", text);
   visit_fields(options, [&](const char* name, auto& value) {
     check(root.contains(name) && root[name].is_number(), ErrorCode::kConfig,
           "Training options: the number {} is missing.", name);

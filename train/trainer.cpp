@@ -22,11 +22,16 @@ double now_seconds() {
 // One run: everything that a checkpoint holds, and the loop over steps.
 class Run {
  public:
-  Run(Exec& exec, const ModelConfig& config, const Dataset& data, const TrainOptions& options, const std::string& out,
-      const TrainHooks& hooks)
-      : exec_(exec), data_(data), options_(options), hooks_(hooks), folder_(out),
+  Run(Exec& exec, const ModelConfig& config, const Dataset& data, const TrainOptions& options,
+      const std::string& out, const TrainHooks& hooks)
+      : exec_(exec),
+        data_(data),
+        options_(options),
+        hooks_(hooks),
+        folder_(out),
         model_(config, exec.dtype(), options.seed),
-        adam_([this](const ParameterVisitor& visitor) { model_.visit_parameters(visitor); }, options.adam),
+        adam_([this](const ParameterVisitor& visitor) { model_.visit_parameters(visitor); },
+              options.adam),
         state_(model_.initial_state(exec, options.batch)) {}
 
   TrainResult go(bool resume) {
@@ -49,7 +54,8 @@ class Run {
  private:
   bool stopping() const { return hooks_.stop && hooks_.stop->load(std::memory_order_relaxed); }
   double progress() const {
-    const double by_steps = static_cast<double>(step_) / static_cast<double>(std::max<std::int64_t>(1, options_.steps));
+    const double by_steps =
+        static_cast<double>(step_) / static_cast<double>(std::max<std::int64_t>(1, options_.steps));
     return options_.minutes > 0 ? seconds_ / (60 * options_.minutes) : by_steps;
   }
   bool finished() const { return options_.minutes > 0 ? progress() >= 1 : step_ >= options_.steps; }
@@ -57,15 +63,20 @@ class Run {
     return static_cast<double>(options_.batch * options_.length * options_.accumulate);
   }
   std::int64_t eval_interval() const {
-    return options_.eval_every > 0 ? options_.eval_every : std::max<std::int64_t>(1, options_.steps / 10);
+    return options_.eval_every > 0 ? options_.eval_every
+                                   : std::max<std::int64_t>(1, options_.steps / 10);
   }
 
   // Linear warm-up, then a cosine down to final_lr.
   double lr_scale() const {
-    const double part = std::min(1.0, progress() + (options_.minutes > 0 ? 0.0 : 1.0 / static_cast<double>(std::max<std::int64_t>(1, options_.steps))));
+    const double part = std::min(
+        1.0, progress() + (options_.minutes > 0 ? 0.0
+                                                : 1.0 / static_cast<double>(std::max<std::int64_t>(
+                                                            1, options_.steps))));
     if (part < options_.warmup) return std::max(part, 1e-3) / options_.warmup;
     const double phase = (part - options_.warmup) / std::max(1e-9, 1 - options_.warmup);
-    return options_.final_lr + (1 - options_.final_lr) * 0.5 * (1 + std::cos(std::numbers::pi * phase));
+    return options_.final_lr +
+           (1 - options_.final_lr) * 0.5 * (1 + std::cos(std::numbers::pi * phase));
   }
 
   void one_step() {
@@ -81,23 +92,26 @@ class Run {
       }
       exec_.set_time(time_);
       const double part = 1.0 / static_cast<double>(options_.accumulate);
-      loss += part * loss_and_gradients(exec_, model_, batch, state_, options_.time_chunk, tape_, part);
+      loss +=
+          part * loss_and_gradients(exec_, model_, batch, state_, options_.time_chunk, tape_, part);
       time_ += options_.length;
     }
     exec_.set_time(0);
     const double norm = adam_.gradient_norm(tape_);
     check(std::isfinite(loss) && std::isfinite(norm), ErrorCode::kValue,
-          "train: step {}: the loss is {} and the norm of its gradient {}; a smaller learning rate may help. The last "
+          "train: step {}: the loss is {} and the norm of its gradient {}; a smaller learning rate "
+          "may help. The last "
           "checkpoint is untouched.",
           step_ + 1, loss, norm);
     const double scale = lr_scale();
-    adam_.step(exec_, tape_, scale, options_.clip > 0 && norm > options_.clip ? options_.clip / norm : 1.0);
+    adam_.step(exec_, tape_, scale,
+               options_.clip > 0 && norm > options_.clip ? options_.clip / norm : 1.0);
     tape_.clear();
     ++step_;
     const double after = now_seconds();
     seconds_ = after - started_;
-    record({step_, "train", loss, options_.adam.lr * scale, norm, tokens_per_step() / std::max(1e-9, after - before),
-            seconds_, peak_rss_bytes()});
+    record({step_, "train", loss, options_.adam.lr * scale, norm,
+            tokens_per_step() / std::max(1e-9, after - before), seconds_, peak_rss_bytes()});
   }
 
   double log_heldout() {
@@ -105,8 +119,9 @@ class Run {
     const EvalResult result = evaluate(exec_, model_, data_, {}, options_.eval_tokens);
     const double after = now_seconds();
     started_ += after - before;  // evaluation is not training time
-    record({step_, "heldout", result.loss, 0, 0, static_cast<double>(result.tokens) / std::max(1e-9, after - before),
-            seconds_, peak_rss_bytes()});
+    record({step_, "heldout", result.loss, 0, 0,
+            static_cast<double>(result.tokens) / std::max(1e-9, after - before), seconds_,
+            peak_rss_bytes()});
     return result.loss;
   }
 
@@ -155,21 +170,25 @@ class Run {
   State state_;
   Tape tape_;
   std::int64_t step_ = 0, first_step_ = 0;
-  std::int64_t time_ = 0;      // steps since the carried state was fresh
+  std::int64_t time_ = 0;  // steps since the carried state was fresh
   double seconds_ = 0, first_seconds_ = 0;
   double started_ = 0;
 };
 
 }  // namespace
 
-TrainResult train(Exec& exec, const ModelConfig& config, const Dataset& data, const TrainOptions& options,
-                  const std::string& out, bool resume, const TrainHooks& hooks) {
-  check(options.batch >= 1 && options.accumulate >= 1 && options.steps >= 0 && options.checkpoint_every >= 1,
+TrainResult train(Exec& exec, const ModelConfig& config, const Dataset& data,
+                  const TrainOptions& options, const std::string& out, bool resume,
+                  const TrainHooks& hooks) {
+  check(options.batch >= 1 && options.accumulate >= 1 && options.steps >= 0 &&
+            options.checkpoint_every >= 1,
         ErrorCode::kConfig,
-        "train: batch, accumulate and checkpoint_every are at least 1 and steps at least 0; {}, {}, {} and {} came.",
+        "train: batch, accumulate and checkpoint_every are at least 1 and steps at least 0; {}, "
+        "{}, {} and {} came.",
         options.batch, options.accumulate, options.checkpoint_every, options.steps);
   check(options.length >= 1 && options.length <= data.max_length(), ErrorCode::kConfig,
-        "train: these data give sequences of 1 to {} steps, a length of {} came.", data.max_length(), options.length);
+        "train: these data give sequences of 1 to {} steps, a length of {} came.",
+        data.max_length(), options.length);
   RunFolder::check_free(out, resume);
   Run run(exec, config, data, options, out, hooks);
   return run.go(resume);

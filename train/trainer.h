@@ -14,15 +14,15 @@
 namespace rill {
 
 struct TrainOptions {
-  std::int64_t length = 256;          // T
-  std::int64_t batch = 16;            // B
+  std::int64_t length = 256;  // T
+  std::int64_t batch = 16;    // B
   std::int64_t steps = 1000;
-  double minutes = 0;                 // > 0: stop after so long; the schedule then follows the clock
-  double warmup = 0.05;               // part of the run during which the rate grows from 0
-  double final_lr = 0.02;             // the cosine ends at this part of the rate
-  double clip = 1.0;                  // of the global norm of the gradient; 0: none
-  std::int64_t accumulate = 1;        // batches a step
-  std::int64_t time_chunk = 0;        // 0: the whole sequence at once
+  double minutes = 0;           // > 0: stop after so long; the schedule then follows the clock
+  double warmup = 0.05;         // part of the run during which the rate grows from 0
+  double final_lr = 0.02;       // the cosine ends at this part of the rate
+  double clip = 1.0;            // of the global norm of the gradient; 0: none
+  std::int64_t accumulate = 1;  // batches a step
+  std::int64_t time_chunk = 0;  // 0: the whole sequence at once
   std::int64_t checkpoint_every = 200;
   std::int64_t keep_checkpoints = 3;  // older ones are removed; 0: keep all
   std::int64_t eval_every = 0;        // steps between held-out losses; 0: ten in a run
@@ -30,7 +30,8 @@ struct TrainOptions {
   std::uint64_t seed = 0;
   AdamWOptions adam;
 
-  /// As JSON text, and back; Error(kConfig) for a field that is missing or wrong. Kept in checkpoints.
+  /// As JSON text, and back; Error(kConfig) for a field that is missing or wrong. Kept in
+  /// checkpoints.
   std::string to_json() const;
   static TrainOptions from_json(const std::string& text);
 };
@@ -41,9 +42,9 @@ struct TrainRecord {
   std::string split = "train";  // or "heldout"
   double loss = 0;
   double lr = 0;
-  double grad_norm = 0;         // before clipping
+  double grad_norm = 0;  // before clipping
   double tokens_per_s = 0;
-  double seconds = 0;           // of training so far
+  double seconds = 0;  // of training so far
   std::int64_t peak_rss_bytes = 0;
 };
 
@@ -51,7 +52,7 @@ struct TrainResult {
   std::int64_t steps = 0;
   double seconds = 0;
   double tokens_per_s = 0;
-  bool stopped = false;          // by `stop`
+  bool stopped = false;  // by `stop`
   double heldout_loss = 0;
 };
 
@@ -61,12 +62,14 @@ struct TrainHooks {
   const std::atomic<bool>* stop = nullptr;  // set: finish the step, save, return
 };
 
-/// Trains a model of `config` on `data` into the folder `out`: config.json, model.safetensors, log.jsonl and
-/// checkpoints/step-N.safetensors (weights, moments, carried state, position in the data: one file). With `resume` it
-/// goes on from the last whole checkpoint, as if never stopped, and drops log lines past it; where there is none it
-/// starts fresh. Without, Error(kConfig) where `out` exists; nothing is touched then.
-TrainResult train(Exec& exec, const ModelConfig& config, const Dataset& data, const TrainOptions& options,
-                  const std::string& out, bool resume, const TrainHooks& hooks = {});
+/// Trains a model of `config` on `data` into the folder `out`: config.json, model.safetensors,
+/// log.jsonl and checkpoints/step-N.safetensors (weights, moments, carried state, position in the
+/// data: one file). With `resume` it goes on from the last whole checkpoint, as if never stopped,
+/// and drops log lines past it; where there is none it starts fresh. Without, Error(kConfig) where
+/// `out` exists; nothing is touched then.
+TrainResult train(Exec& exec, const ModelConfig& config, const Dataset& data,
+                  const TrainOptions& options, const std::string& out, bool resume,
+                  const TrainHooks& hooks = {});
 
 /// The options of the run whose last whole checkpoint lies in `out`; none where there is none.
 std::optional<TrainOptions> saved_train_options(const std::string& out);

@@ -1,5 +1,5 @@
-// The CUDA back end's table of core kernels. It is empty: every entry is null, and an op that is asked for on a CUDA
-// device says so. Launchers are added here together with their kernels.
+// The CUDA back end's table of core kernels. It is empty: every entry is null, and an op that is
+// asked for on a CUDA device says so. Launchers are added here together with their kernels.
 #include <cuda_runtime.h>
 
 namespace rill {

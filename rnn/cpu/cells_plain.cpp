@@ -68,18 +68,17 @@ struct Lstm {
     }
   }
 
-  static void backward(const RecurrentBackwardArgs& a, const BackwardRow<T>* rows,
-                       std::int64_t n) {
+  static void backward(const RecurrentBackwardArgs& a, const BackwardRow<T>* rows, std::int64_t n) {
     for (std::int64_t row = 0; row < n; ++row) {
       const BackwardRow<T>& r = rows[row];
       for (std::int64_t j = 0; j < a.hidden; ++j) {
         const T i = r.gates[j], f = r.gates[a.hidden + j], g = r.gates[2 * a.hidden + j],
-                     o = r.gates[3 * a.hidden + j];
+                o = r.gates[3 * a.hidden + j];
         const T tanh_c = std::tanh(r.kept[j]);
         const T dc = r.dc[j] + r.dout[j] * o * (1 - tanh_c * tanh_c);
         const T d[4] = {dc * g * i * (1 - i),
-                             dc * (r.c_previous ? r.c_previous[j] : T(0)) * f * (1 - f),
-                             dc * i * (1 - g * g), r.dout[j] * tanh_c * o * (1 - o)};
+                        dc * (r.c_previous ? r.c_previous[j] : T(0)) * f * (1 - f),
+                        dc * i * (1 - g * g), r.dout[j] * tanh_c * o * (1 - o)};
         r.dc[j] = dc * f;
         if (r.projected) r.projected[j] = o * tanh_c;
         for (std::int64_t q = 0; q < 4; ++q)
@@ -102,8 +101,8 @@ struct Gru {
         T gate[2];
         for (std::int64_t g = 0; g < 2; ++g) {
           const std::int64_t index = g * a.hidden + j;
-          gate[g] = sigmoid(dot(of_input(a, r, index) + at<T>(a.bias_hh, index), u + index * a.output,
-                                r.h, a.output));
+          gate[g] = sigmoid(dot(of_input(a, r, index) + at<T>(a.bias_hh, index),
+                                u + index * a.output, r.h, a.output));
         }
         const std::int64_t index = 2 * a.hidden + j;
         const T q = dot(at<T>(a.bias_hh, index), u + index * a.output, r.h, a.output);
@@ -118,13 +117,11 @@ struct Gru {
     }
   }
 
-  static void backward(const RecurrentBackwardArgs& a, const BackwardRow<T>* rows,
-                       std::int64_t n) {
+  static void backward(const RecurrentBackwardArgs& a, const BackwardRow<T>* rows, std::int64_t n) {
     for (std::int64_t row = 0; row < n; ++row) {
       const BackwardRow<T>& b = rows[row];
       for (std::int64_t j = 0; j < a.hidden; ++j) {
-        const T r = b.gates[j], z = b.gates[a.hidden + j],
-                     candidate = b.gates[2 * a.hidden + j];
+        const T r = b.gates[j], z = b.gates[a.hidden + j], candidate = b.gates[2 * a.hidden + j];
         const T dn = b.dout[j] * (1 - z) * (1 - candidate * candidate);
         const T dr = dn * b.kept[j] * r * (1 - r);
         const T dz = b.dout[j] * (b.h_previous[j] - candidate) * z * (1 - z);

@@ -72,10 +72,9 @@ void for_each_tile(const SeqArgs& s, const KernelContext& context, std::int64_t 
 template <class T>
 void product(const T* x, const void* packed, T* out, std::int64_t n, std::int64_t width,
              std::int64_t k, bool accumulate) {
-  const CoreKernels& core =
-      sizeof(T) == sizeof(double) ? cpu_core_kernels_f64()
-      : PlainKernels::active()     ? cpu_core_kernels_plain_f32()
-                                   : cpu_core_kernels_f32();
+  const CoreKernels& core = sizeof(T) == sizeof(double) ? cpu_core_kernels_f64()
+                            : PlainKernels::active()    ? cpu_core_kernels_plain_f32()
+                                                        : cpu_core_kernels_f32();
   core.linear({.x = x,
                .packed = packed,
                .y = out,

@@ -1,4 +1,5 @@
-// The plain loops of the double kernels, in float: what the error and the time of the vector kernels are measured against.
+// The plain loops of the double kernels, in float: what the error and the time of the vector
+// kernels are measured against.
 #include <rill/scan/cpu/affine_plain-inl.h>
 #include <rill/scan/cpu/block_linear_plain-inl.h>
 #include <rill/scan/cpu/conv_plain-inl.h>

@@ -8,10 +8,11 @@ namespace {
 
 constexpr std::int64_t kBatch = 2;
 
-// Central differences of the objective over up to `most` elements of an array, evenly chosen; the largest difference to
-// `gradient`, as a part of `scale`.
-double difference_error(Exec& exec, const SequenceLayer& layer, const Tensor& x, const State& initial, const Tensor& array,
-                        const Tensor& gradient, double scale, std::int64_t most = 24) {
+// Central differences of the objective over up to `most` elements of an array, evenly chosen; the
+// largest difference to `gradient`, as a part of `scale`.
+double difference_error(Exec& exec, const SequenceLayer& layer, const Tensor& x,
+                        const State& initial, const Tensor& array, const Tensor& gradient,
+                        double scale, std::int64_t most = 24) {
   double worst = 0;
   double* values = array.data<double>();
   const std::int64_t stride = std::max<std::int64_t>(1, array.numel() / most);
@@ -24,7 +25,8 @@ double difference_error(Exec& exec, const SequenceLayer& layer, const Tensor& x,
       return objective(exec, layer, x, initial);
     };
     // Fourth order: the error of the difference itself stays below 1e-9.
-    const double slope = (8 * (at(kept + h) - at(kept - h)) - (at(kept + 2 * h) - at(kept - 2 * h))) / (12 * h);
+    const double slope =
+        (8 * (at(kept + h) - at(kept - h)) - (at(kept + 2 * h) - at(kept - 2 * h))) / (12 * h);
     at(kept);
     const double got = gradient.defined() ? gradient.data<double>()[i] : 0.0;
     worst = std::max(worst, std::abs(got - slope) / scale);
@@ -35,13 +37,14 @@ double difference_error(Exec& exec, const SequenceLayer& layer, const Tensor& x,
 double largest(const Tensor& array) {
   double value = 0;
   if (array.defined())
-    for (const double element : array.to(DType::kFloat64).span<double>()) value = std::max(value, std::abs(element));
+    for (const double element : array.to(DType::kFloat64).span<double>())
+      value = std::max(value, std::abs(element));
   return value;
 }
 
 Finding central_differences(const Subject& subject) {
-  // The objective is a sum of some hundred terms of size 1 in double: its differences at h = 1e-5 are good to about
-  // 1e-16 * 100 / 1e-5 = 1e-9 of the objective, 1e-7 of a small gradient.
+  // The objective is a sum of some hundred terms of size 1 in double: its differences at h = 1e-5
+  // are good to about 1e-16 * 100 / 1e-5 = 1e-9 of the objective, 1e-7 of a small gradient.
   constexpr double kBound = 1e-6;
   Finding finding;
   Exec exec({.dtype = DType::kFloat64, .threads = 1});
@@ -50,22 +53,26 @@ Finding central_differences(const Subject& subject) {
     const Tensor x = random_input({kBatch, 11, layer->input_size()}, DType::kFloat64, 21);
     const State initial = used_state(exec, *layer, kBatch, 22);
     const Gradient g = gradient(exec, *layer, x, initial);
-    finding.add(difference_error(exec, *layer, x, initial, x, g.x, std::max(1e-3, largest(g.x))), kBound);
+    finding.add(difference_error(exec, *layer, x, initial, x, g.x, std::max(1e-3, largest(g.x))),
+                kBound);
     for (std::size_t f = 0; f < g.state.size(); ++f)
       if (is_floating(initial.fields()[f].dtype()))
         finding.add(difference_error(exec, *layer, x, initial, initial.fields()[f], g.state[f],
-                                     std::max(1e-3, largest(g.state[f]))), kBound);
+                                     std::max(1e-3, largest(g.state[f]))),
+                    kBound);
     const std::vector<Tensor> parameters = layer->parameters();
     for (std::size_t p = 0; p < parameters.size(); ++p)
       finding.add(difference_error(exec, *layer, x, initial, parameters[p], g.parameters[p],
-                                   std::max(1e-3, largest(g.parameters[p]))), kBound);
+                                   std::max(1e-3, largest(g.parameters[p]))),
+                  kBound);
   }
   return finding;
 }
 
-// The errors of the arrays of a gradient over many cases. What a plain loop errs by in one case is a draw from its
-// rounding errors; its precision is the largest over all cases. Arrays of one element, whose one value may be all
-// cancellation, are judged over many draws as one array: add() what belongs together, then close().
+// The errors of the arrays of a gradient over many cases. What a plain loop errs by in one case is
+// a draw from its rounding errors; its precision is the largest over all cases. Arrays of one
+// element, whose one value may be all cancellation, are judged over many draws as one array: add()
+// what belongs together, then close().
 struct GradientErrors {
   struct Sum {
     double reference = 0, got = 0, plain = 0;  // largest magnitude, largest differences
@@ -85,7 +92,8 @@ struct GradientErrors {
       sum.plain = std::max(sum.plain, b.defined() ? scale * test::error_of(b, reference) : 0.0);
     };
     one(result.x, simple.x, exact.x);
-    for (std::size_t f = 0; f < exact.state.size(); ++f) one(result.state[f], simple.state[f], exact.state[f]);
+    for (std::size_t f = 0; f < exact.state.size(); ++f)
+      one(result.state[f], simple.state[f], exact.state[f]);
     for (std::size_t p = 0; p < exact.parameters.size(); ++p)
       one(result.parameters[p], simple.parameters[p], exact.parameters[p]);
   }
@@ -115,8 +123,8 @@ Finding float_gradients(const Subject& subject) {
     const auto one_case = [&](std::int64_t length, std::uint64_t seed) {
       const Tensor x = random_input({kBatch, length, layer->input_size()}, DType::kFloat32, seed);
       const State initial = used_state(exec, *layer, kBatch, seed + 100);
-      const Gradient exact =
-          gradient(exec64, *layer64, x.to(DType::kFloat64), convert(initial, layer64->state_spec()));
+      const Gradient exact = gradient(exec64, *layer64, x.to(DType::kFloat64),
+                                      convert(initial, layer64->state_spec()));
       const Gradient got = gradient(exec, *layer, x, initial);
       const PlainKernels plain;
       errors.add(got, gradient(exec, *layer, x, initial), exact);
@@ -140,13 +148,15 @@ Finding gradients_through_cuts(const Subject& subject) {
   const auto layer64 = subject.make(16, DType::kFloat64);
   const Tensor x = random_input({kBatch, 41, layer->input_size()}, subject.dtype, 25);
   const State initial = used_state(exec, *layer, kBatch, 26);
-  const Gradient exact = gradient(exec64, *layer64, x.to(DType::kFloat64), convert(initial, layer64->state_spec()));
+  const Gradient exact =
+      gradient(exec64, *layer64, x.to(DType::kFloat64), convert(initial, layer64->state_spec()));
   Gradient plain = exact;
   if (subject.dtype == DType::kFloat32) {
     const PlainKernels scope;
     plain = gradient(exec, *layer, x, initial);
   }
-  const std::vector<std::vector<std::int64_t>> all_cuts = {{1}, {20}, {3, 4, 30}, {8, 16, 24, 32, 40}};
+  const std::vector<std::vector<std::int64_t>> all_cuts = {
+      {1}, {20}, {3, 4, 30}, {8, 16, 24, 32, 40}};
   GradientErrors errors;
   for (const auto& cuts : all_cuts) {
     errors.add(gradient(exec, *layer, x, initial, cuts), plain, exact);
@@ -163,7 +173,8 @@ bool is_chunkable(const LayerType& type) { return type.flags.chunkable; }
 void add_gradient_laws(std::vector<Law>& laws) {
   laws.push_back({"5", "gradients equal central differences", false, true, central_differences});
   laws.push_back({"5b", "float gradients equal double ones", true, false, float_gradients});
-  laws.push_back({"6", "gradients through cuts equal those of the whole", true, true, gradients_through_cuts, is_chunkable});
+  laws.push_back({"6", "gradients through cuts equal those of the whole", true, true,
+                  gradients_through_cuts, is_chunkable});
 }
 
 }  // namespace rill::laws

@@ -19,9 +19,11 @@ struct Subject {
   std::string target;  // "sse4", "avx2", "avx512"; "plain" for double
   std::string fault;   // injected on purpose; empty: none
 
-  /// A layer of the subject's kind; the values of its parameters are those of the float32 layer of the same seed, so
-  /// that float32 and float64 compute the same function. `options`: name=value beside the defaults.
-  std::unique_ptr<SequenceLayer> make(std::int64_t width, DType dtype, std::uint64_t seed = 1) const;
+  /// A layer of the subject's kind; the values of its parameters are those of the float32 layer of
+  /// the same seed, so that float32 and float64 compute the same function. `options`: name=value
+  /// beside the defaults.
+  std::unique_ptr<SequenceLayer> make(std::int64_t width, DType dtype,
+                                      std::uint64_t seed = 1) const;
   std::unique_ptr<SequenceLayer> make(std::int64_t width = 16) const { return make(width, dtype); }
 };
 
@@ -50,7 +52,8 @@ struct Law {
 
 const std::vector<Law>& all_laws();
 
-// ---- what laws share ------------------------------------------------------------------------------------------------
+// ---- what laws share
+// ------------------------------------------------------------------------------------------------
 
 /// Values in [-1, 1], the same in both precisions.
 Tensor random_input(const Shape& shape, DType dtype, std::uint64_t seed, double scale = 1.0);
@@ -70,12 +73,14 @@ struct Run {
   Tensor y;
   State state;
 };
-Run run(Exec& exec, const SequenceLayer& layer, const Tensor& x, State state, const Segments* segments = nullptr);
+Run run(Exec& exec, const SequenceLayer& layer, const Tensor& x, State state,
+        const Segments* segments = nullptr);
 /// The same by `x.size(1)` calls of a Stepper.
 Run run_steps(Exec& exec, const SequenceLayer& layer, const Tensor& x, State state);
 
-/// Gradients of sum(y * weights) + sum(final state * weights): of x, of the initial state's floating fields, of all
-/// parameters. Cut before the steps in `cuts`; state gradients are handed through.
+/// Gradients of sum(y * weights) + sum(final state * weights): of x, of the initial state's
+/// floating fields, of all parameters. Cut before the steps in `cuts`; state gradients are handed
+/// through.
 struct Gradient {
   Tensor x;
   std::vector<Tensor> state;       // undefined for fields without one
@@ -89,15 +94,17 @@ double objective(Exec& exec, const SequenceLayer& layer, const Tensor& x, const 
 /// The bound of the design: 2 err(plain) + 8 eps, plain being a plain loop in the same precision.
 double bound_of(double plain_error, DType dtype);
 
-// ---- the laws, by file ----------------------------------------------------------------------------------------------
+// ---- the laws, by file
+// ----------------------------------------------------------------------------------------------
 void add_mode_laws(std::vector<Law>& laws);      // 1, 1b, 2, 3, 4, 13
 void add_gradient_laws(std::vector<Law>& laws);  // 5, 5b, 6
 void add_state_laws(std::vector<Law>& laws);     // 7, 8, 14
 void add_runtime_laws(std::vector<Law>& laws);   // 9, 11, 12, 15
 
-/// A layer with a fault: "dropped-state", "cut-off-by-one", "reset-ignored", "gate-transposed", "non-causal-tap",
-/// "state-gradient-lost".
-std::unique_ptr<SequenceLayer> with_fault(std::unique_ptr<SequenceLayer> layer, const std::string& fault);
+/// A layer with a fault: "dropped-state", "cut-off-by-one", "reset-ignored", "gate-transposed",
+/// "non-causal-tap", "state-gradient-lost".
+std::unique_ptr<SequenceLayer> with_fault(std::unique_ptr<SequenceLayer> layer,
+                                          const std::string& fault);
 /// Names of all faults, and the laws of which at least one must fail.
 struct Fault {
   const char* name;

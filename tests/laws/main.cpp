@@ -1,7 +1,8 @@
-// Runs every law on every layer, in every precision, on every vector target of this processor, and prints
+// Runs every law on every layer, in every precision, on every vector target of this processor, and
+// prints
 //   LAW number layer dtype backend target ok|FAIL error bound
-// A cell that the law applies to and that did not run fails the run. With --faults, each fault that is put into a layer on
-// purpose must make a law fail.
+// A cell that the law applies to and that did not run fails the run. With --faults, each fault that
+// is put into a layer on purpose must make a law fail.
 #include "law.h"
 
 #include <fmt/core.h>
@@ -18,7 +19,8 @@ bool applies(const Law& law, const LayerType& type) { return !law.applies || law
 
 std::vector<Subject> subjects_of(const LayerType& type) {
   std::vector<Subject> subjects;
-  for (const std::string& target : available_cpu_targets()) subjects.push_back({&type, DType::kFloat32, target, {}});
+  for (const std::string& target : available_cpu_targets())
+    subjects.push_back({&type, DType::kFloat32, target, {}});
   subjects.push_back({&type, DType::kFloat64, "plain", {}});
   return subjects;
 }
@@ -36,7 +38,8 @@ Finding examine(const Law& law, const Subject& subject) {
 }
 
 std::string cell(const Law& law, const Subject& subject) {
-  return fmt::format("{} {} {} cpu {}", law.number, subject.type->name, name_of(subject.dtype), subject.target);
+  return fmt::format("{} {} {} cpu {}", law.number, subject.type->name, name_of(subject.dtype),
+                     subject.target);
 }
 
 struct Filter {
@@ -51,10 +54,12 @@ int run_laws(const Filter& filter) {
     for (const Subject& subject : subjects_of(type))
       for (const Law& law : all_laws()) {
         if (!filter.law.empty() && filter.law != law.number) continue;
-        if (!applies(law, type) || !(subject.dtype == DType::kFloat64 ? law.in_double : law.in_float)) continue;
+        if (!applies(law, type) ||
+            !(subject.dtype == DType::kFloat64 ? law.in_double : law.in_float))
+          continue;
         const Finding finding = examine(law, subject);
-        fmt::print("LAW {} {} {:.3g} {:.3g}\n", cell(law, subject), finding.ok() ? "ok" : "FAIL", finding.error,
-                   finding.bound);
+        fmt::print("LAW {} {} {:.3g} {:.3g}\n", cell(law, subject), finding.ok() ? "ok" : "FAIL",
+                   finding.error, finding.bound);
         std::fflush(stdout);
         ran.insert(cell(law, subject));
         ++(finding.ok() ? passed : failed);
@@ -66,7 +71,8 @@ int run_laws(const Filter& filter) {
         for (const Law& law : all_laws()) {
           const bool wanted = filter.layer.empty() || filter.layer == type.name;
           const bool in_dtype = subject.dtype == DType::kFloat64 ? law.in_double : law.in_float;
-          if (!wanted || !in_dtype || !applies(law, type) || ran.contains(cell(law, subject))) continue;
+          if (!wanted || !in_dtype || !applies(law, type) || ran.contains(cell(law, subject)))
+            continue;
           fmt::print("LAW {} MISSING\n", cell(law, subject));
           ++failed;
         }
@@ -83,7 +89,8 @@ int run_faults(const Filter& filter) {
       std::string noticed;
       for (const Law& law : all_laws())
         if (noticed.empty() && applies(law, type) && law.in_double &&
-            std::ranges::find(fault.caught_by, law.number) != fault.caught_by.end() && !examine(law, subject).ok())
+            std::ranges::find(fault.caught_by, law.number) != fault.caught_by.end() &&
+            !examine(law, subject).ok())
           noticed = law.number;
       fmt::print("FAULT {} {} {}\n", fault.name, type.name,
                  noticed.empty() ? "NOT NOTICED" : "noticed by law " + noticed);

@@ -1,4 +1,5 @@
-// Laws 9, 11, 12, 15: no allocation, shared layers, any number of threads, long runs and extreme inputs.
+// Laws 9, 11, 12, 15: no allocation, shared layers, any number of threads, long runs and extreme
+// inputs.
 #include "law.h"
 
 #include <rill/core/kernel.h>
@@ -57,7 +58,8 @@ Finding shared_by_threads(const Subject& subject) {
   const Tensor x = random_input({2, 33, layer->input_size()}, subject.dtype, 43);
   Exec reference_exec({.dtype = subject.dtype, .threads = 1});
   const Run expected = run(reference_exec, *layer, x, layer->initial_state(reference_exec, 2));
-  const Run expected_steps = run_steps(reference_exec, *layer, x, layer->initial_state(reference_exec, 2));
+  const Run expected_steps =
+      run_steps(reference_exec, *layer, x, layer->initial_state(reference_exec, 2));
   bool ok[2] = {false, false};
   const auto work = [&](int i) {
     Exec exec({.dtype = subject.dtype, .threads = 1});
@@ -89,7 +91,8 @@ Finding any_threads(const Subject& subject) {
     finding.add(test::same_bits(g.x, expected_gradient.x));
     for (std::size_t p = 0; p < g.parameters.size(); ++p)
       finding.add(g.parameters[p].defined() == expected_gradient.parameters[p].defined() &&
-                  (!g.parameters[p].defined() || test::same_bits(g.parameters[p], expected_gradient.parameters[p])));
+                  (!g.parameters[p].defined() ||
+                   test::same_bits(g.parameters[p], expected_gradient.parameters[p])));
   }
   return finding;
 }
@@ -100,22 +103,25 @@ double magnitude(const Run& run) {
   const auto look = [&](const Tensor& values) {
     if (!is_floating(values.dtype())) return;
     for (const double value : values.to(DType::kFloat64).span<double>())
-      largest = std::isfinite(value) ? std::max(largest, std::abs(value)) : std::numeric_limits<double>::infinity();
+      largest = std::isfinite(value) ? std::max(largest, std::abs(value))
+                                     : std::numeric_limits<double>::infinity();
   };
   look(run.y);
   for (const Tensor& field : run.state.fields()) look(field);
   return largest;
 }
 
-// A million steps in float (a tenth of that in double and under sanitizers, which are ten times slower), ordinary inputs;
-// then inputs and parameters that push gates to +-40 and decays to 0 and 1.
+// A million steps in float (a tenth of that in double and under sanitizers, which are ten times
+// slower), ordinary inputs; then inputs and parameters that push gates to +-40 and decays to 0
+// and 1.
 Finding extremes(const Subject& subject) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   constexpr std::int64_t kChunks = 1;
 #else
   const std::int64_t kChunks = subject.dtype == DType::kFloat32 ? 64 : 6;
 #endif
-  // Outputs of stable recurrences with inputs in [-1, 1] and initial parameters stay far below; 1e6 tells growth.
+  // Outputs of stable recurrences with inputs in [-1, 1] and initial parameters stay far below; 1e6
+  // tells growth.
   constexpr double kBound = 1e6;
   Finding finding;
   Exec exec({.dtype = subject.dtype, .threads = 2});
@@ -146,8 +152,10 @@ bool has_stepper(const LayerType& type) { return type.flags.stepper; }
 }  // namespace
 
 void add_runtime_laws(std::vector<Law>& laws) {
-  laws.push_back({"9", "step and the forward time loop allocate nothing", true, true, allocates_nothing, has_stepper});
-  laws.push_back({"11", "two threads share a layer with two states", true, true, shared_by_threads, has_stepper});
+  laws.push_back({"9", "step and the forward time loop allocate nothing", true, true,
+                  allocates_nothing, has_stepper});
+  laws.push_back({"11", "two threads share a layer with two states", true, true, shared_by_threads,
+                  has_stepper});
   laws.push_back({"12", "any number of threads, any run: the same bits", true, true, any_threads});
   laws.push_back({"15", "extreme gates and long runs stay finite", true, true, extremes});
 }

@@ -7,7 +7,8 @@
 
 namespace rill::laws {
 
-std::unique_ptr<SequenceLayer> Subject::make(std::int64_t width, DType precision, std::uint64_t seed) const {
+std::unique_ptr<SequenceLayer> Subject::make(std::int64_t width, DType precision,
+                                             std::uint64_t seed) const {
   auto layer = make_layer(type->name, width, {}, precision, seed);
   if (precision == DType::kFloat64) {
     const auto single = make_layer(type->name, width, {}, DType::kFloat32, seed);
@@ -29,7 +30,8 @@ void Finding::add(double e, double b) {
 Tensor random_input(const Shape& shape, DType dtype, std::uint64_t seed, double scale) {
   const Tensor values = Tensor::empty(shape, DType::kFloat32);
   Generator generator(seed, "input");
-  for (float& value : values.span<float>()) value = static_cast<float>(generator.uniform(-scale, scale));
+  for (float& value : values.span<float>())
+    value = static_cast<float>(generator.uniform(-scale, scale));
   return values.to(dtype);
 }
 
@@ -41,7 +43,8 @@ State used_state(Exec& exec, const SequenceLayer& layer, std::int64_t batch, std
 
 State convert(const State& state, const StateSpec& spec) {
   State result = State::fresh(spec, state.batch());
-  for (std::size_t f = 0; f < result.fields().size(); ++f) result.fields()[f].copy_from(state.fields()[f]);
+  for (std::size_t f = 0; f < result.fields().size(); ++f)
+    result.fields()[f].copy_from(state.fields()[f]);
   return result;
 }
 
@@ -49,23 +52,26 @@ Tensor steps_of(const Tensor& x, std::int64_t first, std::int64_t count) {
   const Tensor part = Tensor::empty({x.size(0), count, x.size(2)}, x.dtype());
   const std::size_t step = static_cast<std::size_t>(x.size(2)) * size_of(x.dtype());
   for (std::int64_t b = 0; b < x.size(0); ++b)
-    std::memcpy(static_cast<char*>(part.raw()) + static_cast<std::size_t>(b * count) * step,
-                static_cast<const char*>(x.raw()) + static_cast<std::size_t>(b * x.size(1) + first) * step,
-                static_cast<std::size_t>(count) * step);
+    std::memcpy(
+        static_cast<char*>(part.raw()) + static_cast<std::size_t>(b * count) * step,
+        static_cast<const char*>(x.raw()) + static_cast<std::size_t>(b * x.size(1) + first) * step,
+        static_cast<std::size_t>(count) * step);
   return part;
 }
 
 Tensor join_time(const std::vector<Tensor>& parts) {
   std::int64_t length = 0;
   for (const Tensor& part : parts) length += part.size(1);
-  const Tensor whole = Tensor::empty({parts[0].size(0), length, parts[0].size(2)}, parts[0].dtype());
+  const Tensor whole =
+      Tensor::empty({parts[0].size(0), length, parts[0].size(2)}, parts[0].dtype());
   const std::size_t step = static_cast<std::size_t>(whole.size(2)) * size_of(whole.dtype());
   std::int64_t first = 0;
   for (const Tensor& part : parts) {
     for (std::int64_t b = 0; b < whole.size(0); ++b)
-      std::memcpy(static_cast<char*>(whole.raw()) + static_cast<std::size_t>(b * length + first) * step,
-                  static_cast<const char*>(part.raw()) + static_cast<std::size_t>(b * part.size(1)) * step,
-                  static_cast<std::size_t>(part.size(1)) * step);
+      std::memcpy(
+          static_cast<char*>(whole.raw()) + static_cast<std::size_t>(b * length + first) * step,
+          static_cast<const char*>(part.raw()) + static_cast<std::size_t>(b * part.size(1)) * step,
+          static_cast<std::size_t>(part.size(1)) * step);
     first += part.size(1);
   }
   return whole;
@@ -89,7 +95,8 @@ double state_error(const State& a, const State& reference) {
   return error;
 }
 
-Run run(Exec& exec, const SequenceLayer& layer, const Tensor& x, State state, const Segments* segments) {
+Run run(Exec& exec, const SequenceLayer& layer, const Tensor& x, State state,
+        const Segments* segments) {
   Run result{.state = std::move(state)};
   result.y = layer.forward(exec, x, result.state, segments);
   return result;
@@ -100,18 +107,23 @@ Run run_steps(Exec& exec, const SequenceLayer& layer, const Tensor& x, State sta
   std::vector<Tensor> outputs;
   for (std::int64_t t = 0; t < x.size(1); ++t) {
     const Tensor y = Tensor::empty({x.size(0), layer.output_size()}, layer.dtype());
-    const StepStatus status = stepper.step(steps_of(x, t, 1).view({x.size(0), x.size(2)}), state, y);
-    if (status != StepStatus::kOk) throw Error(ErrorCode::kState, std::string("step: ") + to_string(status));
+    const StepStatus status =
+        stepper.step(steps_of(x, t, 1).view({x.size(0), x.size(2)}), state, y);
+    if (status != StepStatus::kOk)
+      throw Error(ErrorCode::kState, std::string("step: ") + to_string(status));
     outputs.push_back(y.view({x.size(0), 1, layer.output_size()}));
   }
-  if (outputs.empty()) outputs.push_back(Tensor::empty({x.size(0), 0, layer.output_size()}, layer.dtype()));
+  if (outputs.empty())
+    outputs.push_back(Tensor::empty({x.size(0), 0, layer.output_size()}, layer.dtype()));
   return {join_time(outputs), std::move(state)};
 }
 
 namespace {
 
 // Fixed weights of the objective: different ones for each output and each field of the state.
-Tensor weights_like(const Tensor& y, std::uint64_t seed) { return random_input(y.shape(), y.dtype(), 100 + seed); }
+Tensor weights_like(const Tensor& y, std::uint64_t seed) {
+  return random_input(y.shape(), y.dtype(), 100 + seed);
+}
 
 double weighted_sum(const Tensor& y, std::uint64_t seed) {
   const Tensor a = y.to(DType::kFloat64), b = weights_like(y, seed).to(DType::kFloat64);
@@ -126,7 +138,8 @@ double objective(Exec& exec, const SequenceLayer& layer, const Tensor& x, const 
   const Run result = run(exec, layer, x, initial);
   double sum = weighted_sum(result.y, 0);
   for (std::size_t f = 0; f < result.state.fields().size(); ++f)
-    if (is_floating(result.state.fields()[f].dtype())) sum += weighted_sum(result.state.fields()[f], f + 1);
+    if (is_floating(result.state.fields()[f].dtype()))
+      sum += weighted_sum(result.state.fields()[f], f + 1);
   return sum;
 }
 
@@ -137,8 +150,10 @@ Gradient gradient(Exec& exec, const SequenceLayer& layer, const Tensor& x, const
   edges.push_back(x.size(1));
   std::vector<State> states = {initial};
   for (std::size_t i = 0; i + 2 < edges.size(); ++i)
-    states.push_back(run(exec, layer, steps_of(x, edges[i], edges[i + 1] - edges[i]), states.back()).state);
-  const Tensor weights = weights_like(Tensor::empty({x.size(0), x.size(1), layer.output_size()}, x.dtype()), 0);
+    states.push_back(
+        run(exec, layer, steps_of(x, edges[i], edges[i + 1] - edges[i]), states.back()).state);
+  const Tensor weights =
+      weights_like(Tensor::empty({x.size(0), x.size(1), layer.output_size()}, x.dtype()), 0);
   Tape tape;
   std::vector<Tensor> d_state;
   std::vector<Tensor> dx(edges.size() - 1);
@@ -172,11 +187,14 @@ Gradient gradient(Exec& exec, const SequenceLayer& layer, const Tensor& x, const
     tape.next_part();
   }
   Gradient result{.x = join_time(dx), .state = d_state};
-  for (const Tensor& parameter : layer.parameters()) result.parameters.push_back(tape.gradient(parameter));
+  for (const Tensor& parameter : layer.parameters())
+    result.parameters.push_back(tape.gradient(parameter));
   return result;
 }
 
-double bound_of(double plain_error, DType dtype) { return 2 * plain_error + 8 * test::epsilon_of(dtype); }
+double bound_of(double plain_error, DType dtype) {
+  return 2 * plain_error + 8 * test::epsilon_of(dtype);
+}
 
 const std::vector<Law>& all_laws() {
   static const std::vector<Law> laws = [] {

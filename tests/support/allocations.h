@@ -1,4 +1,5 @@
-// Counts calls of the allocator (operator new, malloc family) on the calling thread. Link allocations.cpp.
+// Counts calls of the allocator (operator new, malloc family) on the calling thread. Link
+// allocations.cpp.
 #pragma once
 
 #include <cstdint>

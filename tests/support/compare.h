@@ -11,7 +11,8 @@
 namespace rill::test {
 
 inline bool same_bits(const Tensor& a, const Tensor& b) {
-  return a.shape() == b.shape() && a.dtype() == b.dtype() && std::memcmp(a.raw(), b.raw(), a.bytes()) == 0;
+  return a.shape() == b.shape() && a.dtype() == b.dtype() &&
+         std::memcmp(a.raw(), b.raw(), a.bytes()) == 0;
 }
 
 inline double epsilon_of(DType dtype) {
@@ -19,8 +20,8 @@ inline double epsilon_of(DType dtype) {
                                   : static_cast<double>(std::numeric_limits<float>::epsilon());
 }
 
-/// max|y - reference| / max|reference|. A NaN or a difference in shape is infinite; where the reference is all zero, y
-/// must be; an empty array has no error. Infinite elements must be equal.
+/// max|y - reference| / max|reference|. A NaN or a difference in shape is infinite; where the
+/// reference is all zero, y must be; an empty array has no error. Infinite elements must be equal.
 inline double error_of(const Tensor& y, const Tensor& reference) {
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   if (y.numel() != reference.numel()) return kInfinity;

@@ -24,7 +24,8 @@ TEST_CASE("a tensor is a handle, clone is a copy") {
 }
 
 TEST_CASE("a state is a value") {
-  const StateSpec spec{"test", {{"h", {3}, DType::kFloat32, 0.0}, {"m", {1}, DType::kFloat32, -1.0}}};
+  const StateSpec spec{"test",
+                       {{"h", {3}, DType::kFloat32, 0.0}, {"m", {1}, DType::kFloat32, -1.0}}};
   State a = State::fresh(spec, 2);
   CHECK(a.at("m").data<float>()[1] == -1.0f);
   State b = a;
@@ -49,7 +50,8 @@ TEST_CASE("a thread pool runs every task once") {
 
 TEST_CASE("philox gives the published numbers") {
   // Known answers of the Random123 distribution (kat_vectors, philox4x32 10).
-  CHECK(philox({0, 0, 0, 0}, {0, 0}) == std::array<std::uint32_t, 4>{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8});
+  CHECK(philox({0, 0, 0, 0}, {0, 0}) ==
+        std::array<std::uint32_t, 4>{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8});
   CHECK(philox({0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}, {0xffffffff, 0xffffffff}) ==
         std::array<std::uint32_t, 4>{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd});
 }

@@ -20,8 +20,8 @@ struct Made {
 
 std::vector<Made> make_all(std::int64_t width, DType dtype) {
   std::vector<Made> all;
-  for (const LayerType* type : {&retnet_layer_type(), &gla_layer_type(), &mlstm_layer_type(),
-                                &deltanet_layer_type()})
+  for (const LayerType* type :
+       {&retnet_layer_type(), &gla_layer_type(), &mlstm_layer_type(), &deltanet_layer_type()})
     all.push_back({type->name, type->create(width, Options(type->options), dtype, 3)});
   Options paper(retnet_layer_type().options);
   paper.set("variant", std::string("paper"));
