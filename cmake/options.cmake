@@ -8,6 +8,8 @@ option(RILL_INSTALL "Add install rules" ${PROJECT_IS_TOP_LEVEL})
 option(RILL_WERROR "Treat warnings as errors" OFF)
 set(RILL_CUDA "AUTO" CACHE STRING "CUDA back end: AUTO (where nvcc is found), ON or OFF")
 set_property(CACHE RILL_CUDA PROPERTY STRINGS AUTO ON OFF)
+set(RILL_CPU_TARGETS "all" CACHE STRING "Vector targets that are built: all (SSE4, AVX2, AVX-512) or avx2 (sanitizer builds)")
+set_property(CACHE RILL_CPU_TARGETS PROPERTY STRINGS all avx2)
 set(RILL_SANITIZE "" CACHE STRING "Sanitizers of the whole build, e.g. address,undefined or thread")
 
 if(PROJECT_IS_TOP_LEVEL AND NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)

@@ -13,7 +13,11 @@ function(rill_compile_settings target)
     target_link_options(${target} PRIVATE -fsanitize=${RILL_SANITIZE})
   endif()
   # SSE4, AVX2 and AVX-512 (AVX3), chosen at run time; the scalar baseline that Highway demands is not offered.
-  target_compile_definitions(${target} PRIVATE "HWY_DISABLED_TARGETS=(HWY_SSSE3|HWY_AVX3_DL)")
+  if(RILL_CPU_TARGETS STREQUAL "avx2")
+    target_compile_definitions(${target} PRIVATE "HWY_DISABLED_TARGETS=(HWY_SSSE3|HWY_SSE4|HWY_AVX3|HWY_AVX3_DL)")
+  else()
+    target_compile_definitions(${target} PRIVATE "HWY_DISABLED_TARGETS=(HWY_SSSE3|HWY_AVX3_DL)")
+  endif()
 endfunction()
 
 function(rill_library_settings target)

@@ -16,7 +16,8 @@ struct Target {
 constexpr Target kTargets[] = {{"avx512", HWY_AVX3}, {"avx2", HWY_AVX2}, {"sse4", HWY_SSE4}};
 
 std::int64_t detected() {
-  static const std::int64_t targets = hwy::SupportedTargets();
+  // What the processor has and this build carries.
+  static const std::int64_t targets = hwy::SupportedTargets() & HWY_TARGETS;
   return targets;
 }
 
@@ -31,7 +32,7 @@ std::vector<std::string> available_cpu_targets() {
 
 std::string cpu_target() {
   for (const Target& target : kTargets)
-    if (hwy::SupportedTargets() & target.bit) return target.name;
+    if (hwy::SupportedTargets() & HWY_TARGETS & target.bit) return target.name;
   return "none";
 }
 
