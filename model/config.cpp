@@ -131,16 +131,37 @@ json json_value(const OptionValue& value) {
   return std::visit([](const auto& v) { return json(v); }, value);
 }
 
-void read_options(Fields& fields, ModelConfig& config) {
+// Options that share their name with a key of the model. The key says what the model has; what the
+// layer has lies in rill.options, where it is not what the key implies: models of
+// flash-linear-attention hand their norm_eps to the layer, a hidden_size is the layer's own
+// business.
+bool is_model_key(const std::string& option) {
+  return option == "hidden_size" || option == "norm_eps";
+}
+
+OptionValue implied_value(const OptionSpec& spec, const ModelConfig& config) {
+  return spec.name == "norm_eps" ? OptionValue(config.norm_eps) : spec.default_value;
+}
+
+void read_options(Fields& fields, Fields& own, ModelConfig& config) {
   Options values(find_layer_type(config.layer).options);
   for (const OptionSpec& spec : values.specs()) {
-    if (!fields.has(spec.name)) continue;
-    const json& value = fields.raw(spec.name);
-    if (config.layer == "mamba" && spec.name == "time_step_rank" && value == "auto") continue;
-    const OptionValue given = option_value(value, spec);
+    OptionValue given = implied_value(spec, config);
+    if (own.has(spec.name) || (!is_model_key(spec.name) && fields.has(spec.name))) {
+      const json& value = own.has(spec.name) ? own.raw(spec.name) : fields.raw(spec.name);
+      if (config.layer == "mamba" && spec.name == "time_step_rank" && value == "auto") continue;
+      given = option_value(value, spec);
+    } else if (given == spec.default_value) {
+      config.options.erase(spec.name);
+      continue;
+    }
     values.set(spec.name, given);  // checks
     config.options[spec.name] = given;
   }
+  const json unknown = own.unused();
+  check(unknown.empty(), ErrorCode::kConfig,
+        "config.json: the layer {} has no option of rill.options {}.", config.layer,
+        unknown.dump());
 }
 
 Scaling read_scaling(Fields& rill, const std::string& name, std::int64_t columns) {
@@ -190,7 +211,8 @@ ModelConfig ModelConfig::for_layer(const std::string& layer, std::int64_t width,
   config.num_hidden_layers = blocks;
   if (layer == "mlstm") config.norm = "layer";
   if (layer != "mamba" && layer != "mlstm") config.mlp_size = (8 * width / 3 + 31) / 32 * 32;
-  if (layer == "gla" || layer == "retnet" || layer == "deltanet") config.norm_eps = 1e-6;
+  if (layer == "gla" || layer == "retnet" || layer == "deltanet")
+    config.options["norm_eps"] = config.norm_eps = 1e-6;  // flash-linear-attention's models
   return config;
 }
 
@@ -262,7 +284,11 @@ ModelConfig parse_config(const std::string& text) {
   } else if (fields.has("intermediate_size")) {
     config.mlp_size = fields.integer("intermediate_size", config.mlp_size, 0, 1 << 20);
   }
-  read_options(fields, config);
+  if (rill.has("options"))
+    check(rill.raw("options").is_object(), ErrorCode::kConfig,
+          "config.json: rill.options is an object, {} came.", rill.raw("options").dump());
+  Fields own(rill.has("options") ? rill.raw("options") : empty, "rill.options.");
+  read_options(fields, own, config);
   read_rill(rill, config);
   for (const char* written : {"architectures", "hidden_act", "residual_in_fp32", "torch_dtype"})
     if (layer == "mamba" && fields.has(written)) fields.raw(written);
@@ -284,8 +310,14 @@ std::string to_json(const ModelConfig& config) {
   root[family ? family->eps_key : "norm_eps"] = config.norm_eps;
   Options values(find_layer_type(config.layer).options);
   for (const auto& [name, value] : config.options) values.set(name, value);
-  for (const OptionSpec& spec : values.specs())
-    root[spec.name] = json_value(values.value(spec.name));
+  json own = json::object();
+  for (const OptionSpec& spec : values.specs()) {
+    const OptionValue& value = values.value(spec.name);
+    if (!is_model_key(spec.name))
+      root[spec.name] = json_value(value);
+    else if (value != implied_value(spec, config))
+      own[spec.name] = json_value(value);
+  }
   if (config.layer == "mamba") {
     // What transformers would otherwise fill in from its own defaults.
     root["intermediate_size"] = values.integer("expand") * config.hidden_size;
@@ -301,6 +333,7 @@ std::string to_json(const ModelConfig& config) {
   rill = {{"layer", config.layer}, {"task", to_string(config.task)},
           {"norm", config.norm},   {"dropout", config.dropout},
           {"data", config.data},   {"mlp_size", config.mlp_size}};
+  if (!own.empty()) rill["options"] = own;
   if (config.task != Task::kLanguageModel) {
     rill["input_size"] = config.input_size;
     rill["output_size"] = config.output_size;
