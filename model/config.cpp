@@ -27,8 +27,17 @@ constexpr Family kFamilies[] = {
     {"gla", "gla", "GLAForCausalLM", "norm_eps"},
     {"retnet", "retnet", "RetNetForCausalLM", "norm_eps"},
     {"delta_net", "deltanet", "DeltaNetForCausalLM", "norm_eps"},
-    {"xlstm", "mlstm", "xLSTMForCausalLM", "norm_eps"},
+    {"xlstm", "mlstm", "xLSTMLMModel", "norm_eps"},
 };
+
+// flash-linear-attention's models: a gated MLP whose size follows from the width, an untied head.
+bool is_fla(const std::string& layer) {
+  return layer == "gla" || layer == "retnet" || layer == "deltanet";
+}
+
+std::int64_t fla_mlp_size(std::int64_t width, std::int64_t ratio) {
+  return (2 * width * ratio / 3 + 255) / 256 * 256;
+}
 
 const Family* family_of_layer(const std::string& layer) {
   for (const Family& family : kFamilies)
@@ -211,7 +220,7 @@ ModelConfig ModelConfig::for_layer(const std::string& layer, std::int64_t width,
   config.num_hidden_layers = blocks;
   if (layer == "mlstm") config.norm = "layer";
   if (layer != "mamba" && layer != "mlstm") config.mlp_size = (8 * width / 3 + 31) / 32 * 32;
-  if (layer == "gla" || layer == "retnet" || layer == "deltanet")
+  if (is_fla(layer))
     config.options["norm_eps"] = config.norm_eps = 1e-6;  // flash-linear-attention's models
   return config;
 }
@@ -244,7 +253,7 @@ ModelConfig parse_config(const std::string& text) {
   try {
     root = json::parse(text);
   } catch (const json::exception& error) {
-    fail(ErrorCode::kConfig, "config.json: a JSON object was expected: {}", error.what());
+    fail(ErrorCode::kConfig, "config.json: a JSON object was expected: {}.", error.what());
   }
   check(root.is_object(), ErrorCode::kConfig, "config.json: a JSON object was expected, {} came.",
         root.type_name());
@@ -271,7 +280,7 @@ ModelConfig parse_config(const std::string& text) {
   ModelConfig config = ModelConfig::for_layer(layer, fields.required("hidden_size", 1, 1 << 16),
                                               fields.required("num_hidden_layers", 1, 1024));
   config.vocab_size = fields.integer("vocab_size", 256, 1, 1 << 22);
-  config.tie_word_embeddings = fields.flag("tie_word_embeddings", true);
+  config.tie_word_embeddings = fields.flag("tie_word_embeddings", !is_fla(layer));
   config.norm_eps =
       fields.number(family ? family->eps_key : "norm_eps", config.norm_eps, 1e-30, 0.5);
   if (layer == "mamba") {
@@ -283,6 +292,9 @@ ModelConfig parse_config(const std::string& text) {
           expand * config.hidden_size, inner);
   } else if (fields.has("intermediate_size")) {
     config.mlp_size = fields.integer("intermediate_size", config.mlp_size, 0, 1 << 20);
+  } else if (is_fla(layer)) {
+    const std::int64_t ratio = fields.integer("hidden_ratio", layer == "retnet" ? 2 : 4, 1, 64);
+    config.mlp_size = fla_mlp_size(config.hidden_size, ratio);
   }
   if (rill.has("options"))
     check(rill.raw("options").is_object(), ErrorCode::kConfig,

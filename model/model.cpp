@@ -46,6 +46,19 @@ void check_tokens(const Tensor& tokens, std::int64_t vocabulary) {
           static_cast<std::int64_t>(values[i]), i);
 }
 
+bool has_option(const std::string& layer, const std::string& name) {
+  for (const OptionSpec& spec : find_layer_type(layer).options)
+    if (spec.name == name) return true;
+  return false;
+}
+
+// What a configuration leaves to the layer is written out, as readers of published files expect.
+void write_out_heads(ModelConfig& config, const StateSpec& layer) {
+  if (!has_option(config.layer, "num_heads")) return;
+  for (const FieldSpec& field : layer.fields)
+    if (field.shape.rank() == 3) config.options["num_heads"] = field.shape[0];  // S [H, K, V]
+}
+
 }  // namespace
 
 // What the parts of a model are called in the files of its family.
@@ -93,6 +106,7 @@ Model::Model(const ModelConfig& config, DType dtype, std::uint64_t seed)
   for (std::int64_t i = 0; i < config_.num_hidden_layers; ++i) {
     const std::uint64_t block_seed = Generator(seed, "block " + std::to_string(i)).next64();
     auto layer = make_layer(config_.layer, width, options, dtype, block_seed);
+    if (i == 0) write_out_heads(config_, layer->state_spec());
     blocks.push_back(std::make_unique<Block>(std::move(layer), block, dtype, block_seed));
   }
   stack_ = std::make_unique<Stack>(std::move(blocks));

@@ -1,0 +1,164 @@
+// Configurations as files, models in both modes, saved and loaded; training in time chunks.
+#include <rill/core/core.h>
+#include <rill/model/model.h>
+#include <rill/model/registry.h>
+#include <rill/model/sampler.h>
+#include <rill/tests/support/catch.h>
+#include <rill/tests/support/compare.h>
+#include <rill/tests/support/files.h>
+#include <rill/train/objective.h>
+
+#include <cmath>
+#include <limits>
+
+using namespace rill;
+using namespace rill::test;
+
+namespace {
+
+Tensor tokens(std::int64_t batch, std::int64_t length) {
+  Tensor result = Tensor::empty({batch, length}, DType::kUInt8);
+  Generator generator(7);
+  for (std::uint8_t& token : result.span<std::uint8_t>())
+    token = static_cast<std::uint8_t>(generator.below(256));
+  return result;
+}
+
+std::string parse_error(const std::string& json) {
+  return sentence_of(ErrorCode::kConfig, [&] { parse_config(json); });
+}
+
+}  // namespace
+
+TEST_CASE("config: what is wrong is named") {
+  using Catch::Matchers::Contains;
+  CHECK_THAT(parse_error("[1]"), Contains("JSON object"));
+  CHECK_THAT(parse_error("{"), Contains("JSON object"));
+  CHECK_THAT(parse_error(R"({"hidden_size": 16})"), Contains("model_type"));
+  CHECK_THAT(parse_error(R"({"model_type": "mamba", "num_hidden_layers": 1})"),
+             Contains("hidden_size"));
+  const auto with = [](const std::string& field) {
+    return R"({"model_type": "mamba", "hidden_size": 16, "num_hidden_layers": 1, )" + field + "}";
+  };
+  CHECK_THAT(parse_error(with(R"("vocab_size": "many")")), Contains("vocab_size"));
+  CHECK_THAT(parse_error(with(R"("vocab_size": -1)")), Contains("vocab_size"));
+  CHECK_THAT(parse_error(with(R"("vocab_size": 18446744073709551615)")), Contains("vocab_size"));
+  CHECK_THAT(parse_error(with(R"("state_size": 1.5)")), Contains("state_size"));
+  CHECK_THAT(parse_error(with(R"("layer_norm_epsilon": 0)")), Contains("layer_norm_epsilon"));
+  CHECK_THAT(parse_error(with(R"("rill": {"layer": "nonesuch"})")), Contains("nonesuch"));
+  CHECK_THAT(parse_error(with(R"("rill": 3)")), Contains("rill"));
+}
+
+TEST_CASE("config: keys that Rill does not know are kept") {
+  const ModelConfig config = parse_config(
+      R"({"model_type": "mamba", "hidden_size": 16, "num_hidden_layers": 1, "bos_token_id": 5})");
+  CHECK(to_json(config).find("\"bos_token_id\": 5") != std::string::npos);
+}
+
+TEST_CASE("config: every layer's model round-trips, and one epsilon serves blocks and layer") {
+  for (const LayerType& type : layer_types()) {
+    CAPTURE(type.name);
+    const Model model(ModelConfig::for_layer(type.name, 32, 1));
+    const std::string text = to_json(model.config());
+    const ModelConfig read = parse_config(text);
+    CHECK(to_json(read) == text);
+    CHECK(read.norm_eps == model.config().norm_eps);
+    CHECK(text.find("\"num_heads\": 0") == std::string::npos);  // what published readers refuse
+  }
+}
+
+TEST_CASE("config: published linear-attention files leave the size of the MLP to a rule") {
+  const ModelConfig config = parse_config(
+      R"({"model_type": "gla", "hidden_size": 2048, "num_hidden_layers": 1, "hidden_ratio": 4,
+          "intermediate_size": null, "norm_eps": 1e-6})");
+  CHECK(config.mlp_size == 5632);  // 2/3 * 4 * 2048, up to a multiple of 256
+  CHECK(config.norm_eps == 1e-6);
+  CHECK_FALSE(config.tie_word_embeddings);
+}
+
+TEST_CASE("model: tiles and steps give the bits of one pass") {
+  const Model model(ModelConfig::for_layer("mamba", 16, 2));
+  Exec exec({.threads = 2});
+  const Tensor input = tokens(1, 37);
+  State whole = model.initial_state(exec, 1), tiled = whole, stepped = whole;
+  const Tensor y = model.forward(exec, input, whole);
+  model.forward_tiles(exec, input, tiled, 5, [&](std::int64_t first, const Tensor& part) {
+    CHECK(std::memcmp(part.raw(), y.data<float>() + first * 256, part.bytes()) == 0);
+  });
+  Stepper stepper = model.prepare_step(exec, 1);
+  const Tensor token = Tensor::empty({1}, DType::kInt32);
+  const Tensor out = Tensor::empty({1, 256}, DType::kFloat32);
+  for (std::int64_t t = 0; t < 37; ++t) {
+    token.data<std::int32_t>()[0] = input.data<std::uint8_t>()[t];
+    REQUIRE(stepper.step(token, stepped, out) == StepStatus::kOk);
+    CHECK(std::memcmp(out.raw(), y.data<float>() + t * 256, out.bytes()) == 0);
+  }
+  for (std::size_t f = 0; f < whole.fields().size(); ++f) {
+    CHECK(same_bits(whole.fields()[f], tiled.fields()[f]));
+    CHECK(same_bits(whole.fields()[f], stepped.fields()[f]));
+  }
+}
+
+TEST_CASE("model: saved and loaded it gives the same bits; NaN is refused") {
+  for (const LayerType& type : layer_types()) {
+    CAPTURE(type.name);
+    const TemporaryFolder folder;
+    const Model model(ModelConfig::for_layer(type.name, 32, 1), DType::kFloat32, 3);
+    save_model(model, folder.path().string());
+    const auto loaded = load_model(folder.path().string());
+    Exec exec({.threads = 1});
+    State a = model.initial_state(exec, 1), b = a;
+    CHECK(same_bits(model.forward(exec, tokens(1, 9), a), loaded->forward(exec, tokens(1, 9), b)));
+    loaded->visit_parameters([](const std::string&, const Tensor& value, ParameterGroup) {
+      value.data<float>()[0] = std::numeric_limits<float>::quiet_NaN();
+    });
+    save_model(*loaded, folder.path().string());
+    sentence_of(ErrorCode::kValue, [&] { load_model(folder.path().string()); });
+  }
+}
+
+TEST_CASE("sampler: greedy, top-k, top-p, and draws by position") {
+  const std::vector<float> logits = {0.f, 2.f, 1.f, 1.9f};
+  CHECK(Sampler({.temperature = 0}, 1).sample(logits) == 1);
+  Sampler one({.top_k = 1}, 1), nucleus({.top_p = 1e-6}, 1), two({.top_k = 2}, 1), all({}, 5);
+  std::vector<std::int64_t> drawn;
+  for (int i = 0; i < 50; ++i) {
+    CHECK(one.sample(logits) == 1);
+    CHECK(nucleus.sample(logits) == 1);
+    CHECK(two.sample(logits) % 2 == 1);
+    drawn.push_back(all.sample(logits));
+  }
+  Sampler again({}, 5);
+  again.set_position(20);
+  for (std::size_t i = 20; i < 50; ++i) CHECK(again.sample(logits) == drawn[i]);
+  sentence_of(ErrorCode::kConfig, [] { Sampler({.top_p = 0}, 1); });
+  sentence_of(ErrorCode::kConfig, [] { Sampler({.temperature = -1}, 1); });
+}
+
+TEST_CASE("objective: gradients through time chunks equal those of the whole sequence") {
+  for (const Task task : {Task::kLanguageModel, Task::kPredictNext, Task::kClassify}) {
+    CAPTURE(to_string(task));
+    ModelConfig config = ModelConfig::for_layer("mamba", 16, 2);
+    config.task = task;
+    if (task != Task::kLanguageModel) config.input_size = config.output_size = 3;
+    const Model model(config, DType::kFloat64, 1);
+    Batch batch{.input = tokens(2, 23), .target = Tensor::zeros({46}, DType::kInt64)};
+    if (task != Task::kLanguageModel) {
+      batch.input = Tensor::empty({2, 23, 3}, DType::kFloat64);
+      Generator generator(9);
+      for (double& value : batch.input.span<double>()) value = generator.normal();
+      batch.target =
+          task == Task::kClassify ? Tensor::zeros({2}, DType::kInt64) : batch.input.clone();
+    }
+    Exec exec({.dtype = DType::kFloat64, .threads = 1});
+    Tape whole, cut;
+    State a = model.initial_state(exec, 2), b = a;
+    const double loss = loss_and_gradients(exec, model, batch, a, 0, whole);
+    CHECK(loss_and_gradients(exec, model, batch, b, 5, cut) == Approx(loss).epsilon(1e-12));
+    model.visit_parameters([&](const std::string& name, const Tensor& value, ParameterGroup) {
+      CAPTURE(name);
+      // Sums over time in another order, in double.
+      CHECK(error_of(cut.gradient(value), whole.gradient(value)) < 1e-12);
+    });
+  }
+}
