@@ -42,11 +42,11 @@ class Options {
   /// Error(kConfig) for a name that is not in the list, another type (an integer is taken for a
   /// float) or a value out of range; the sentence lists what there is. Nothing has changed then.
   void set(std::string_view name, const OptionValue& value);
-  /// From text, as in `--set KEY=VALUE`.
+  /// From text, as in `--set KEY=VALUE`; errors as above.
   void set_text(std::string_view name, std::string_view text);
   bool has(std::string_view name) const noexcept;
 
-  bool flag(std::string_view name) const;
+  bool flag(std::string_view name) const;  // each: Error(kConfig) for a name not in the list
   std::int64_t integer(std::string_view name) const;
   double number(std::string_view name) const;
   const std::string& text(std::string_view name) const;

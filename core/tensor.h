@@ -48,7 +48,7 @@ class Tensor {
                       const std::shared_ptr<MemoryPool>& pool = MemoryPool::process_pool());
   static Tensor zeros(const Shape& shape, DType dtype, Device device = {});
   static Tensor full(const Shape& shape, DType dtype, double value);
-  /// A copy of values; their number must be the shape's.
+  /// A copy of values; Error(kShape) unless their number is the shape's.
   template <class T>
   static Tensor from(std::span<const T> values, const Shape& shape);
   template <class T>
@@ -83,18 +83,18 @@ class Tensor {
   /// A new array with the same elements.
   Tensor clone() const;
   /// The same memory under another shape with as many elements; no node on a tape (see ops.h
-  /// reshape).
+  /// reshape). Error(kShape) for another number of elements.
   Tensor view(const Shape& shape) const;
   /// Rows [first, first + count) of the first axis, sharing memory; no node on a tape (see ops.h
-  /// narrow).
+  /// narrow). Error(kShape) for rows that are not there.
   Tensor rows(std::int64_t first, std::int64_t count) const;
   /// A converted copy (floating types among each other, integers among each other); the same handle
-  /// where nothing changes.
+  /// where nothing changes. Error(kDType) between a floating type and an integer.
   Tensor to(DType dtype) const;
-  /// A copy on another device; the same handle where it already lies there.
+  /// A copy on another device, or the same handle. Error(kDevice) where the device is absent.
   Tensor to(Device device) const;
   /// Overwrites this array with `source` (same shape; converted where the dtype differs) and bumps
-  /// the version.
+  /// the version. Error(kShape), Error(kDType).
   void copy_from(const Tensor& source) const;
 
   /// True where another handle or view sees the same memory.

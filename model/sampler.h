@@ -20,7 +20,7 @@ class Sampler {
  public:
   /// Error(kConfig) for a negative temperature or top_k, or a top_p outside of (0, 1].
   Sampler(const SamplerOptions& options, std::uint64_t seed);
-  std::int64_t sample(std::span<const float> logits);
+  std::int64_t sample(std::span<const float> logits);  // [V], V >= 1 -> in [0, V)
 
   std::uint64_t seed() const noexcept { return seed_; }
   std::uint64_t position() const noexcept { return generator_.position(); }

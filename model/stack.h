@@ -15,7 +15,7 @@ class Norm {
   enum class Kind { kRms, kLayer };
   /// `weight_offset` 1: the stored weight w means 1 + w (xLSTM). `bias`: LayerNorm's.
   Norm(Kind kind, std::int64_t width, double eps, bool bias, double weight_offset, DType dtype);
-  Tensor forward(Exec& exec, const Tensor& x) const;
+  Tensor forward(Exec& exec, const Tensor& x) const;  // x [..., width] -> the same shape
   void visit_parameters(const ParameterVisitor& visitor) const;
 
  private:
@@ -29,7 +29,7 @@ class Norm {
 class GatedMlp {
  public:
   GatedMlp(std::int64_t width, std::int64_t hidden, DType dtype, std::uint64_t seed);
-  Tensor forward(Exec& exec, const Tensor& x) const;
+  Tensor forward(Exec& exec, const Tensor& x) const;  // x [..., width] -> the same shape
   void visit_parameters(const ParameterVisitor& visitor) const;
   double flops_per_token() const;
 
