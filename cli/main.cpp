@@ -1,8 +1,12 @@
 // The program `rill`.
 #include "common.h"
 
+#include <rill/core/check.h>
+
 #include <fmt/core.h>
 
+#include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <new>
 
@@ -15,6 +19,13 @@ using namespace rill::cli;
 int status_of(const Error& error) {
   return error.code() == ErrorCode::kConfig || error.code() == ErrorCode::kUnsupported ? kBadUsage
                                                                                        : kFailed;
+}
+
+// A full disk behind stdout shows only when its buffer is written out.
+int flushed(int status) {
+  check(std::fflush(stdout) == 0 && std::ferror(stdout) == 0, ErrorCode::kSystem,
+        "stdout cannot be written to; is the disk full?");
+  return status;
 }
 
 void choose_cpu_target() {
@@ -46,13 +57,14 @@ int run(int argc, char** argv) {
   }
   choose_cpu_target();
   for (const auto& [command, action] : commands)
-    if (command->parsed()) return action();
+    if (command->parsed()) return flushed(action());
   return kBadUsage;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // past a limit on file sizes writes fail, and are reported
   try {
     return run(argc, argv);
   } catch (const rill::Error& error) {

@@ -96,14 +96,13 @@ void report(const TrainFlags& flags, const Model& model, const TrainResult& resu
          {"heldout_loss", result.stopped ? nlohmann::json() : nlohmann::json(result.heldout_loss)},
          {"unit", data.unit()},
          {"stopped", result.stopped}});
-    return;
   }
   if (result.stopped)
     fmt::print(
         stderr,
         "Stopped after step {}; all is saved. To go on: rill train --data {} --out {} --resume\n",
         result.steps, flags.data, flags.out);
-  else
+  else if (!flags.common.json)
     fmt::print(stderr, "Done: {} steps in {}, {} tokens/s, held-out loss {:.4f} {}. Model in {}\n",
                result.steps, short_time(result.seconds), short_number(result.tokens_per_s),
                result.heldout_loss, data.unit(), flags.out);

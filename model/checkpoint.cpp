@@ -9,6 +9,33 @@
 
 namespace rill {
 
+namespace {
+
+// A config.json that asks for far more than the file holds is refused before anything of its size
+// is allocated: less than every model of these sizes has.
+void check_plausible(const ModelConfig& config, const SafetensorsReader& reader,
+                     const std::string& directory) {
+  double held = 0;
+  for (const SafetensorsInfo& info : reader.infos()) {
+    double elements = 1;
+    for (const std::int64_t extent : info.shape) elements *= static_cast<double>(extent);
+    held += elements;
+  }
+  const auto width = static_cast<double>(config.hidden_size);
+  const auto blocks = static_cast<double>(config.num_hidden_layers);
+  const double embedding =
+      config.task == Task::kLanguageModel ? static_cast<double>(config.vocab_size) * width : 0.0;
+  const double least =
+      embedding + blocks * width * (1.0 + 3.0 * static_cast<double>(config.mlp_size));
+  check(
+      least <= held, ErrorCode::kFile,
+      "load_model: config.json in {} asks for at least {:.0f} parameters, model.safetensors holds "
+      "{:.0f} numbers.",
+      directory, least, held);
+}
+
+}  // namespace
+
 void save_model(const Model& model, const std::string& directory) {
   const std::filesystem::path folder(directory);
   std::error_code error;
@@ -44,6 +71,7 @@ std::unique_ptr<Model> load_model(const std::string& directory, DType dtype) {
   const ModelConfig config =
       parse_config(read_text_file(folder / "config.json", std::size_t{16} << 20));
   const SafetensorsReader reader = SafetensorsReader::open(folder);
+  check_plausible(config, reader, directory);
   auto model = std::make_unique<Model>(config, dtype);
   load_parameters(*model, reader, "");
   std::set<std::string> names;

@@ -190,6 +190,8 @@ TrainResult train(Exec& exec, const ModelConfig& config, const Dataset& data,
         "train: these data give sequences of 1 to {} steps, a length of {} came.",
         data.max_length(), options.length);
   RunFolder::check_free(out, resume);
+  // What the data refuse, they refuse before the folder is made.
+  data.train_batch(options.seed, 0, options.batch, options.length);
   Run run(exec, config, data, options, out, hooks);
   return run.go(resume);
 }
