@@ -7,6 +7,7 @@ namespace {
 
 struct Saved {
   Tensor a, b, h, initial, last;
+  Tensor to_a, to_b, to_initial;  // where gradients go
   Sequence sequence;
   AffineScanOptions options;
   std::int64_t channels;
@@ -32,9 +33,9 @@ void go_back(Exec& exec, Gradients& gradients, const Saved& saved) {
            .reverse = saved.options.reverse,
            .log_space = saved.options.log_space},
           "affine_scan backward");
-  gradients.add(exec, saved.a, da);
-  gradients.add(exec, saved.b, db);
-  gradients.add(exec, saved.initial, dinitial);
+  give(exec, gradients, saved.to_a, da);
+  give(exec, gradients, saved.to_b, db);
+  give(exec, gradients, saved.to_initial, dinitial);
 }
 
 }  // namespace
@@ -67,9 +68,11 @@ Tensor affine_scan(Exec& exec, const Tensor& a, const Tensor& b, Tensor& state,
           "affine_scan");
   state = last;
   if (tracked(exec, {&a, &b, &initial}))
-    exec.tape()->record({h, last},
-                        [saved = Saved{a, b, h, initial, last, sequence, options, channels}](
-                            Exec& ex, Gradients& gradients) { go_back(ex, gradients, saved); });
+    exec.tape()->record(
+        {h, last},
+        [saved = Saved{a, b, h, initial, last, where_tracked(exec, a), where_tracked(exec, b),
+                       where_tracked(exec, initial), sequence, options, channels}](
+            Exec& ex, Gradients& gradients) { go_back(ex, gradients, saved); });
   return h;
 }
 

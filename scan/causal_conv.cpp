@@ -6,7 +6,9 @@ namespace rill {
 namespace {
 
 struct Saved {
-  Tensor x, weight, taps, bias, initial, last, y;
+  Tensor x, taps, bias, initial, last, y;
+  Tensor to_x, to_weight, to_bias, to_initial;  // where gradients go
+  Shape weight_shape;
   Sequence sequence;
   std::int64_t channels, width;
   bool silu;
@@ -17,8 +19,9 @@ void go_back(Exec& exec, Gradients& gradients, const Saved& saved) {
   const Tensor dy = gradients.find(saved.y), dlast = gradients.find(saved.last);
   const Tensor dpre = exec.empty(saved.x.shape()), dx = exec.empty(saved.x.shape());
   const Tensor dinitial = exec.empty(saved.initial.shape()), dtaps = exec.empty(saved.taps.shape());
-  const Tensor dweight = gradients.accumulator(exec, saved.weight);
-  const Tensor dbias = saved.bias.defined() ? gradients.accumulator(exec, saved.bias) : Tensor();
+  const Tensor dweight = accumulator_of(exec, gradients, saved.to_weight, saved.weight_shape);
+  const Tensor dbias =
+      saved.to_bias.defined() ? gradients.accumulator(exec, saved.to_bias) : Tensor();
   enqueue(exec, kernels.causal_conv_backward,
           {.sequence = saved.sequence.args(),
            .x = saved.x.raw(),
@@ -43,8 +46,8 @@ void go_back(Exec& exec, Gradients& gradients, const Saved& saved) {
            .columns = saved.channels,
            .accumulate = 1},
           "causal_conv backward");
-  gradients.add(exec, saved.x, dx);
-  gradients.add(exec, saved.initial, dinitial);
+  give(exec, gradients, saved.to_x, dx);
+  give(exec, gradients, saved.to_initial, dinitial);
 }
 
 }  // namespace
@@ -90,8 +93,10 @@ Tensor causal_conv(Exec& exec, const Tensor& x, const Tensor& weight, const Tens
   if (tracked(exec, {&x, &weight, &bias, &initial}))
     exec.tape()->record(
         {y, last},
-        [saved = Saved{x, weight, taps, bias, initial, last, y, sequence, channels, width, silu}](
-            Exec& ex, Gradients& gradients) { go_back(ex, gradients, saved); });
+        [saved = Saved{x, taps, bias, initial, last, y, where_tracked(exec, x),
+                       where_tracked(exec, weight), where_tracked(exec, bias),
+                       where_tracked(exec, initial), weight.shape(), sequence, channels, width,
+                       silu}](Exec& ex, Gradients& gradients) { go_back(ex, gradients, saved); });
   return y;
 }
 

@@ -23,6 +23,22 @@ inline void check_array(const Exec& exec, const char* op, const char* name, cons
         op, name, name_of(exec.dtype()), name_of(x.dtype()));
 }
 
+/// Where a gradient goes: `tensor` if the tape tracks it, else nothing. A gradient under the
+/// identity of a tensor that no tape keeps alive could be found by another.
+inline Tensor where_tracked(const Exec& exec, const Tensor& tensor) {
+  return tracked(exec, {&tensor}) ? tensor : Tensor();
+}
+
+inline void give(Exec& exec, Gradients& gradients, const Tensor& to, const Tensor& gradient) {
+  if (to.defined()) gradients.add(exec, to, gradient);
+}
+
+/// What a kernel adds the gradient of a parameter of `shape` to.
+inline Tensor accumulator_of(Exec& exec, Gradients& gradients, const Tensor& to,
+                             const Shape& shape) {
+  return to.defined() ? gradients.accumulator(exec, to) : exec.zeros(shape);
+}
+
 /// Memory of a tensor that may be undefined.
 inline const void* raw_or_null(const Tensor& tensor) {
   return tensor.defined() ? tensor.raw() : nullptr;

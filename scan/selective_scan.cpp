@@ -8,7 +8,8 @@ namespace {
 constexpr const char* kOp = "selective_scan";
 
 struct Saved {
-  SelectiveScanInputs in;
+  SelectiveScanInputs in, to;  // to: where gradients go
+  Tensor to_initial;
   Tensor a, initial, last, checkpoints, y;
   Sequence sequence;
   std::int64_t channels, states;
@@ -39,9 +40,10 @@ void go_back(Exec& exec, Gradients& gradients, const Saved& saved) {
   const Tensor dz = in.z.defined() ? exec.empty(in.z.shape()) : Tensor();
   const Tensor db = exec.empty(in.b.shape()), dc = exec.empty(in.c.shape());
   const Tensor dinitial = exec.empty(saved.initial.shape());
-  const Tensor da_log = gradients.accumulator(exec, in.a_log);
-  const Tensor dd = in.d.defined() ? gradients.accumulator(exec, in.d) : Tensor();
-  const Tensor dbias = in.dt_bias.defined() ? gradients.accumulator(exec, in.dt_bias) : Tensor();
+  const Tensor da_log = accumulator_of(exec, gradients, saved.to.a_log, in.a_log.shape());
+  const Tensor dd = saved.to.d.defined() ? gradients.accumulator(exec, saved.to.d) : Tensor();
+  const Tensor dbias =
+      saved.to.dt_bias.defined() ? gradients.accumulator(exec, saved.to.dt_bias) : Tensor();
   const std::int64_t tiles = (saved.channels + kSelectiveTile - 1) / kSelectiveTile;
   const Tensor parts_bc = exec.empty({tiles, 2, sequence.tokens, saved.states});
   const Tensor parts_a = exec.empty({sequence.rows, saved.states, saved.channels});
@@ -65,12 +67,23 @@ void go_back(Exec& exec, Gradients& gradients, const Saved& saved) {
            .parts_a = parts_a.raw(),
            .parts_d = parts_d.raw()},
           "selective_scan backward");
-  gradients.add(exec, in.x, dx);
-  gradients.add(exec, in.dt, ddt);
-  if (dz.defined()) gradients.add(exec, in.z, dz);
-  gradients.add(exec, in.b, db);
-  gradients.add(exec, in.c, dc);
-  gradients.add(exec, saved.initial, dinitial);
+  give(exec, gradients, saved.to.x, dx);
+  give(exec, gradients, saved.to.dt, ddt);
+  give(exec, gradients, saved.to.z, dz);
+  give(exec, gradients, saved.to.b, db);
+  give(exec, gradients, saved.to.c, dc);
+  give(exec, gradients, saved.to_initial, dinitial);
+}
+
+SelectiveScanInputs where_tracked(const Exec& exec, const SelectiveScanInputs& in) {
+  return {.x = where_tracked(exec, in.x),
+          .dt = where_tracked(exec, in.dt),
+          .dt_bias = where_tracked(exec, in.dt_bias),
+          .a_log = where_tracked(exec, in.a_log),
+          .b = where_tracked(exec, in.b),
+          .c = where_tracked(exec, in.c),
+          .d = where_tracked(exec, in.d),
+          .z = where_tracked(exec, in.z)};
 }
 
 void check_inputs(const Exec& exec, const SelectiveScanInputs& in, const Tensor& state,
@@ -119,10 +132,10 @@ Tensor selective_scan(Exec& exec, const SelectiveScanInputs& in, Tensor& state,
   enqueue(exec, kernels.selective_scan, args, kOp);
   state = last;
   if (keep)
-    exec.tape()->record(
-        {y, last},
-        [saved = Saved{in, a, initial, last, checkpoints, y, sequence, channels, states}](
-            Exec& ex, Gradients& gradients) { go_back(ex, gradients, saved); });
+    exec.tape()->record({y, last},
+                        [saved = Saved{in, where_tracked(exec, in), where_tracked(exec, initial), a,
+                                       initial, last, checkpoints, y, sequence, channels, states}](
+                            Exec& ex, Gradients& gradients) { go_back(ex, gradients, saved); });
   return y;
 }
 

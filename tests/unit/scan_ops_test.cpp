@@ -273,3 +273,28 @@ TEST_CASE("sequence ops name what does not fit") {
                          .c = exec.zeros({4, 1})};
   CHECK_THROWS_AS(selective_scan(exec, in, h, sequence), Error);
 }
+
+TEST_CASE("sequence ops: gradients go to what is tracked, and to nothing else") {
+  Exec exec({.dtype = DType::kFloat64});
+  for (const SequenceCase& c : {affine_case(2, {}), conv_case(2, 3, true, ConvActivation::kSilu),
+                                selective_case(2, 3, true)}) {
+    const std::vector<Tensor> all = flat(draw(c, 1, 4, DType::kFloat64));
+    const std::vector<Tensor> expected = tape_gradients(exec, on_tape(c, 1, 4, nullptr), all);
+    for (std::size_t only = 0; only < all.size(); ++only) {
+      Tape tape;
+      tape.watch(all[only]);
+      std::vector<Tensor> outputs;
+      {
+        const TapeScope scope(exec, &tape);
+        outputs = on_tape(c, 1, 4, nullptr)(exec, all);
+      }
+      backward(exec, tape,
+               {{outputs[0], random_tensor(outputs[0].shape(), 1001)},
+                {outputs[1], random_tensor(outputs[1].shape(), 1002)}});
+      INFO(c.name << " input " << only);
+      for (std::size_t k = 0; k < all.size(); ++k)
+        CHECK(tape.gradient(all[k]).defined() == (k == only));
+      CHECK(same_bits(tape.gradient(all[only]), expected[only]));
+    }
+  }
+}
