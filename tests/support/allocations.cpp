@@ -20,15 +20,15 @@ namespace rill::test {
 std::int64_t allocation_count() noexcept { return t_count; }
 }  // namespace rill::test
 
-// Sanitizers put their own allocator in place; there, operator new alone is counted.
+// Sanitizers put their own allocator in place, and tell of its calls.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-void* operator new(std::size_t size) {
-  ++t_count;
-  if (void* data = std::malloc(size ? size : 1)) return data;
-  throw std::bad_alloc();
-}
-void operator delete(void* data) noexcept { std::free(data); }
-void operator delete(void* data, std::size_t) noexcept { std::free(data); }
+extern "C" int __sanitizer_install_malloc_and_free_hooks(
+    void (*on_malloc)(const volatile void*, std::size_t), void (*on_free)(const volatile void*));
+
+namespace {
+[[maybe_unused]] const int g_installed = __sanitizer_install_malloc_and_free_hooks(
+    [](const volatile void*, std::size_t) { ++t_count; }, [](const volatile void*) {});
+}  // namespace
 #else
 extern "C" {
 void* malloc(std::size_t size) {
