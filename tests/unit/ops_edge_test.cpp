@@ -260,10 +260,10 @@ TEST_CASE("sums of many elements keep their digits") {
   const std::int64_t count = 3000017;
   const Tensor x = Tensor::full({count}, DType::kFloat32, 0.1f);
   const double total = sum(exec, x).data<float>()[0];
-  // Partial sums of at most 256 roundings each are added in double: 256 eps would be the worst, a
-  // few are usual.
+  // Partial sums of at most 256 roundings each are added in double: 256 eps is the worst, and equal
+  // terms, which all round the same way, come near it. One float sum would be off by 1e-2.
   CHECK(std::abs(total / (static_cast<double>(0.1f) * static_cast<double>(count)) - 1.0) <
-        32 * kEps);
+        256 * kEps);
 }
 
 TEST_CASE("ops refuse what does not fit") {
