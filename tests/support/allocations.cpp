@@ -22,8 +22,9 @@ std::int64_t allocation_count() noexcept { return t_count; }
 
 // Sanitizers put their own allocator in place, and tell of its calls.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-extern "C" int __sanitizer_install_malloc_and_free_hooks(
-    void (*on_malloc)(const volatile void*, std::size_t), void (*on_free)(const volatile void*));
+extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*on_malloc)(const volatile void*,
+                                                                           std::size_t),
+                                                         void (*on_free)(const volatile void*));
 
 namespace {
 [[maybe_unused]] const int g_installed = __sanitizer_install_malloc_and_free_hooks(
