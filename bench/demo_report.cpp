@@ -4,7 +4,7 @@
 
 #include <rill/rill.h>
 
-#include <fmt/core.h>
+#include <rill/core/format.h>
 #include <nlohmann/json.hpp>
 
 #include <filesystem>
@@ -76,9 +76,9 @@ int run(const fs::path& folder) {
   std::vector<std::vector<std::string>> cells = {{"T", "mode", "ns a token", "resident MiB"}};
   for (const json& row : growth)
     cells.push_back({std::to_string(row["T"].get<std::int64_t>()), row["mode"],
-                     fmt::format("{:.0f}", row["ns_per_token"].get<double>()),
-                     fmt::format("{:.0f}", row["rss_bytes"].get<double>() / 1048576)});
-  const std::string head = fmt::format(
+                     formatted("{:.0f}", row["ns_per_token"].get<double>()),
+                     formatted("{:.0f}", row["rss_bytes"].get<double>() / 1048576)});
+  const std::string head = formatted(
       "<p>A Mamba language model of {} parameters, trained for {:.0f} s at {:.0f} bytes a second "
       "on {} ({}).</p>"
       "<p>Held-out loss in nats a byte: parallel {:.6f}, in chunks {:.6f}, step by step "
@@ -103,13 +103,13 @@ int run(const fs::path& folder) {
 
 int main(int argc, char** argv) {
   if (argc != 2) {
-    fmt::print(stderr, "usage: rill-demo-report FOLDER\n");
+    print_to(stderr, "usage: rill-demo-report FOLDER\n");
     return 2;
   }
   try {
     return run(argv[1]);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "rill-demo-report: {}\n", error.what());
+    print_to(stderr, "rill-demo-report: {}\n", error.what());
     return 1;
   }
 }

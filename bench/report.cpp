@@ -1,6 +1,6 @@
 #include "report.h"
 
-#include <fmt/core.h>
+#include <rill/core/format.h>
 
 #include <algorithm>
 #include <cmath>
@@ -49,11 +49,11 @@ struct Axis {
 
 std::string label(double value) {
   if (value >= 1048576 && std::fmod(value, 1048576) == 0)
-    return fmt::format("{:g} M", value / 1048576);
-  if (value >= 1024 && std::fmod(value, 1024) == 0) return fmt::format("{:g} k", value / 1024);
-  if (std::abs(value) >= 1e6) return fmt::format("{:g} M", value / 1e6);
-  if (std::abs(value) >= 1e4) return fmt::format("{:g} k", value / 1e3);
-  return fmt::format("{:.4g}", std::abs(value) < 1e-12 ? 0.0 : value);
+    return formatted("{:g} M", value / 1048576);
+  if (value >= 1024 && std::fmod(value, 1024) == 0) return formatted("{:g} k", value / 1024);
+  if (std::abs(value) >= 1e6) return formatted("{:g} M", value / 1e6);
+  if (std::abs(value) >= 1e4) return formatted("{:g} k", value / 1e3);
+  return formatted("{:.4g}", std::abs(value) < 1e-12 ? 0.0 : value);
 }
 
 void widen(Axis& axis, double value) {
@@ -79,7 +79,7 @@ std::string svg(const Chart& chart) {
     for (const auto& [px, py] : series.points) widen(x, px), widen(y, py);
   settle(x, false);
   settle(y, chart.from_zero);
-  std::string out = fmt::format(
+  std::string out = formatted(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" width=\"{}\" height=\"{}\" "
       "font-family=\"sans-serif\" "
       "font-size=\"12\"><rect width=\"100%\" height=\"100%\" fill=\"white\"/><text x=\"{}\" "
@@ -87,13 +87,13 @@ std::string svg(const Chart& chart) {
       "font-weight=\"bold\">{}</text>",
       kWidth, kHeight, kWidth, kHeight, kLeft, escape(chart.title));
   for (const double tick : y.ticks())
-    out += fmt::format(
+    out += formatted(
         "<line x1=\"{0}\" x2=\"{1}\" y1=\"{2:.1f}\" y2=\"{2:.1f}\" stroke=\"#ddd\"/><text "
         "x=\"{3}\" y=\"{4:.1f}\" "
         "text-anchor=\"end\">{5}</text>",
         x.from, x.to, y.position(tick), kLeft - 6, y.position(tick) + 4, label(tick));
   for (const double tick : x.ticks())
-    out += fmt::format(
+    out += formatted(
         "<line x1=\"{0:.1f}\" x2=\"{0:.1f}\" y1=\"{1}\" y2=\"{2}\" stroke=\"#eee\"/><text "
         "x=\"{0:.1f}\" y=\"{3}\" "
         "text-anchor=\"middle\">{4}</text>",
@@ -105,19 +105,18 @@ std::string svg(const Chart& chart) {
     for (const auto& [px, py] : series.points)
       if (std::isfinite(px) && std::isfinite(py) && !(chart.log_x && px <= 0) &&
           !(chart.log_y && py <= 0))
-        points += fmt::format("{:.1f},{:.1f} ", x.position(px), y.position(py));
-    out +=
-        fmt::format("<polyline fill=\"none\" stroke=\"{}\" stroke-width=\"1.8\"{} points=\"{}\"/>",
-                    stroke, series.dashed ? " stroke-dasharray=\"5 4\"" : "", points);
+        points += formatted("{:.1f},{:.1f} ", x.position(px), y.position(py));
+    out += formatted("<polyline fill=\"none\" stroke=\"{}\" stroke-width=\"1.8\"{} points=\"{}\"/>",
+                     stroke, series.dashed ? " stroke-dasharray=\"5 4\"" : "", points);
     const double row = kTop + 8 + 17 * static_cast<double>(colour);
-    out += fmt::format(
+    out += formatted(
         "<line x1=\"{}\" x2=\"{}\" y1=\"{}\" y2=\"{}\" stroke=\"{}\" stroke-width=\"2\"/><text "
         "x=\"{}\" y=\"{}\">{}</text>",
         kWidth - kRight + 10, kWidth - kRight + 30, row, row, stroke, kWidth - kRight + 36, row + 4,
         escape(series.name));
     ++colour;
   }
-  out += fmt::format(
+  out += formatted(
       "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text><text x=\"16\" y=\"{}\" "
       "text-anchor=\"middle\" "
       "transform=\"rotate(-90 16 {})\">{}</text></svg>",
@@ -150,7 +149,7 @@ std::string escape(const std::string& text) {
 }
 
 std::string page(const std::string& title, const std::vector<std::string>& sections) {
-  std::string out = fmt::format(
+  std::string out = formatted(
       "<!doctype html><html lang=\"en\"><head><meta "
       "charset=\"utf-8\"><title>{0}</title><style>body{{font:15px/1.5 sans-serif;"
       "max-width:960px;margin:2em auto;padding:0 "
@@ -170,7 +169,7 @@ std::string table(const std::vector<std::vector<std::string>>& rows) {
   for (std::size_t r = 0; r < rows.size(); ++r) {
     out += "<tr>";
     for (const std::string& cell : rows[r])
-      out += fmt::format("<{0}>{1}</{0}>", r == 0 ? "th" : "td", escape(cell));
+      out += formatted("<{0}>{1}</{0}>", r == 0 ? "th" : "td", escape(cell));
     out += "</tr>";
   }
   return out + "</table>";

@@ -5,7 +5,7 @@
 #include <rill/bench/report.h>
 #include <rill/core/check.h>
 
-#include <fmt/core.h>
+#include <rill/core/format.h>
 
 #include <charconv>
 #include <cmath>
@@ -86,7 +86,7 @@ json to_json(const bench::Machine& machine) {
 }
 
 std::string html_of(const bench::Machine& machine, const std::vector<Row>& rows) {
-  std::vector<std::string> sections = {fmt::format(
+  std::vector<std::string> sections = {formatted(
       "<p>{}; memory read {:.1f} GB/s, float product {:.0f} GFLOP/s, {:.2f} G exponentials a "
       "second on one core. "
       "The ratio is against plain loops in float on one thread.</p>",
@@ -98,9 +98,9 @@ std::string html_of(const bench::Machine& machine, const std::vector<Row>& rows)
   for (const Row& row : rows) {
     cells.push_back({row.layer, row.mode, std::to_string(row.B), std::to_string(row.T),
                      std::to_string(row.D), std::to_string(row.threads), row.target,
-                     fmt::format("{:.1f}", row.ns_per_token), fmt::format("{:.2f}", row.GFLOPs),
-                     fmt::format("{:.1f}", row.baseline_ns), fmt::format("{:.2f}", row.ratio),
-                     fmt::format("{:.1f}", row.p99_ns)});
+                     formatted("{:.1f}", row.ns_per_token), formatted("{:.2f}", row.GFLOPs),
+                     formatted("{:.1f}", row.baseline_ns), formatted("{:.2f}", row.ratio),
+                     formatted("{:.1f}", row.p99_ns)});
     if (row.T == 1) continue;
     bench::Chart& chart = charts[row.mode];
     chart.title = row.mode + ": time a token";
@@ -108,7 +108,7 @@ std::string html_of(const bench::Machine& machine, const std::vector<Row>& rows)
     chart.y_label = "ns";
     chart.log_x = chart.log_y = true;
     const std::string name =
-        row.layer + (row.threads > 1 ? fmt::format(" ({} threads)", row.threads) : "");
+        row.layer + (row.threads > 1 ? formatted(" ({} threads)", row.threads) : "");
     if (chart.series.empty() || chart.series.back().name != name)
       chart.series.push_back({.name = name});
     chart.series.back().points.emplace_back(static_cast<double>(row.T), row.ns_per_token);
@@ -127,11 +127,11 @@ int run_bench(BenchFlags& flags) {
   for (const std::string& layer : flags.layers) find_layer_type(layer);
   const bench::Machine machine = bench::measure_machine();
   const auto show = [&](const Row& row) {
-    fmt::print(stderr,
-               "{:<10} {:<9} B {:<3} T {:<8} {} threads {:<7} {:>10.1f} ns a token, {:>8.2f} "
-               "GFLOP/s, {:>6.2f} x plain loops\n",
-               row.layer, row.mode, row.B, row.T, row.threads, row.target, row.ns_per_token,
-               row.GFLOPs, row.ratio);
+    print_to(stderr,
+             "{:<10} {:<9} B {:<3} T {:<8} {} threads {:<7} {:>10.1f} ns a token, {:>8.2f} "
+             "GFLOP/s, {:>6.2f} x plain loops\n",
+             row.layer, row.mode, row.B, row.T, row.threads, row.target, row.ns_per_token,
+             row.GFLOPs, row.ratio);
   };
   std::vector<Row> rows;
   if (flags.model.empty())

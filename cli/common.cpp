@@ -1,6 +1,6 @@
 #include "common.h"
 
-#include <fmt/core.h>
+#include <rill/core/format.h>
 
 #include <unistd.h>
 #include <cmath>
@@ -65,44 +65,44 @@ void Progress::update(double done, const std::string& note) {
   const double rate = seconds > 0 ? (done - first_) / seconds : 0;
   const std::string left =
       rate > 0 && total_ > 0 ? short_time((total_ - done) / rate) + " left" : "";
-  const std::string speed = fmt::format("{} {}/s", short_number(rate), unit_);
+  const std::string speed = formatted("{} {}/s", short_number(rate), unit_);
   if (!terminal_) {
-    fmt::print(stderr, "{} {}{}, {}{}{}, {}\n", short_number(done), unit_,
-               total_ > 0 ? " of " + short_number(total_) : "", speed, left.empty() ? "" : ", ",
-               left, note);
+    print_to(stderr, "{} {}{}, {}{}{}, {}\n", short_number(done), unit_,
+             total_ > 0 ? " of " + short_number(total_) : "", speed, left.empty() ? "" : ", ", left,
+             note);
     return;
   }
   constexpr int kWidth = 28;
   const int filled = total_ > 0 ? static_cast<int>(kWidth * std::min(1.0, done / total_)) : 0;
-  fmt::print(stderr, "\r[{}{}] {:3.0f} %  {}  {}  {}   ",
-             std::string(static_cast<std::size_t>(filled), '#'),
-             std::string(static_cast<std::size_t>(kWidth - filled), '.'),
-             total_ > 0 ? 100 * std::min(1.0, done / total_) : 0.0, speed, left, note);
+  print_to(stderr, "\r[{}{}] {:3.0f} %  {}  {}  {}   ",
+           std::string(static_cast<std::size_t>(filled), '#'),
+           std::string(static_cast<std::size_t>(kWidth - filled), '.'),
+           total_ > 0 ? 100 * std::min(1.0, done / total_) : 0.0, speed, left, note);
   std::fflush(stderr);
 }
 
 std::string short_number(double value) {
   if (!std::isfinite(value)) return "?";
-  if (value >= 1e9) return fmt::format("{:.2f} G", value / 1e9);
-  if (value >= 1e6) return fmt::format("{:.2f} M", value / 1e6);
-  if (value >= 1e4) return fmt::format("{:.1f} k", value / 1e3);
-  return value == std::floor(value) ? fmt::format("{:.0f}", value) : fmt::format("{:.1f}", value);
+  if (value >= 1e9) return formatted("{:.2f} G", value / 1e9);
+  if (value >= 1e6) return formatted("{:.2f} M", value / 1e6);
+  if (value >= 1e4) return formatted("{:.1f} k", value / 1e3);
+  return value == std::floor(value) ? formatted("{:.0f}", value) : formatted("{:.1f}", value);
 }
 
 std::string short_time(double seconds) {
   if (seconds >= 3600)
-    return fmt::format("{:.0f} h {:02.0f} min", std::floor(seconds / 3600),
-                       std::fmod(seconds, 3600) / 60);
+    return formatted("{:.0f} h {:02.0f} min", std::floor(seconds / 3600),
+                     std::fmod(seconds, 3600) / 60);
   if (seconds >= 60)
-    return fmt::format("{:.0f} min {:02.0f} s", std::floor(seconds / 60), std::fmod(seconds, 60));
-  return fmt::format("{:.1f} s", seconds);
+    return formatted("{:.0f} min {:02.0f} s", std::floor(seconds / 60), std::fmod(seconds, 60));
+  return formatted("{:.1f} s", seconds);
 }
 
 std::string short_bytes(double bytes) {
-  if (bytes >= 1073741824.0) return fmt::format("{:.2f} GiB", bytes / 1073741824.0);
-  if (bytes >= 1048576.0) return fmt::format("{:.1f} MiB", bytes / 1048576.0);
-  if (bytes >= 1024.0) return fmt::format("{:.1f} KiB", bytes / 1024.0);
-  return fmt::format("{:.0f} bytes", bytes);
+  if (bytes >= 1073741824.0) return formatted("{:.2f} GiB", bytes / 1073741824.0);
+  if (bytes >= 1048576.0) return formatted("{:.1f} MiB", bytes / 1048576.0);
+  if (bytes >= 1024.0) return formatted("{:.1f} KiB", bytes / 1024.0);
+  return formatted("{:.0f} bytes", bytes);
 }
 
 }  // namespace rill::cli

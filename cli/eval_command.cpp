@@ -5,7 +5,7 @@
 #include <rill/io/npy.h>
 #include <rill/train/evaluate.h>
 
-#include <fmt/core.h>
+#include <rill/core/format.h>
 
 #include <cmath>
 #include <cstring>
@@ -47,9 +47,9 @@ int run_eval(const EvalFlags& flags) {
                 {"split", result.split}});
     return kSuccess;
   }
-  fmt::print("{} {:.6f} {} over {} predictions, mode {}{}\n", result.split, result.loss,
-             result.unit, result.tokens, result.mode,
-             std::isnan(result.accuracy) ? "" : fmt::format(", accuracy {:.4f}", result.accuracy));
+  print_to(stdout, "{} {:.6f} {} over {} predictions, mode {}{}\n", result.split, result.loss,
+           result.unit, result.tokens, result.mode,
+           std::isnan(result.accuracy) ? "" : formatted(", accuracy {:.4f}", result.accuracy));
   return kSuccess;
 }
 
@@ -70,7 +70,7 @@ int run_logits(const EvalFlags& flags) {
              std::memcpy(logits.data<float>() + first * vocabulary, y.raw(), y.bytes());
            });
   write_npy(flags.file, logits);
-  fmt::print(stderr, "{}: float32 [{}, {}]\n", flags.file, length, vocabulary);
+  print_to(stderr, "{}: float32 [{}, {}]\n", flags.file, length, vocabulary);
   return kSuccess;
 }
 
@@ -98,7 +98,8 @@ int run_info(const EvalFlags& flags) {
          {"state", fields}});
     return kSuccess;
   }
-  fmt::print(
+  print_to(
+      stdout,
       "layer       {} ({})\ntask        {}\nwidth       {}\nblocks      {}\nparameters  {}\nstate  "
       "     {} a stream\n"
       "step        {} floating-point operations\ndata        {}\n",
@@ -140,15 +141,15 @@ int run_layers(const EvalFlags& flags, std::int64_t width) {
                    {"state_bytes", layer->state_spec().bytes()},
                    {"flops_per_token", layer->flops_per_token()}});
     if (flags.common.json) continue;
-    fmt::print("{:<10} {:<17} {:>10} parameters, {:>10} of state at width {}\n", type.name,
-               type.family, layer->parameter_count(),
-               short_bytes(static_cast<double>(layer->state_spec().bytes())), width);
+    print_to(stdout, "{:<10} {:<17} {:>10} parameters, {:>10} of state at width {}\n", type.name,
+             type.family, layer->parameter_count(),
+             short_bytes(static_cast<double>(layer->state_spec().bytes())), width);
     for (const OptionSpec& spec : type.options) {
       std::string choices;
       for (const std::string& choice : spec.choices)
         choices += (choices.empty() ? " one of " : ", ") + choice;
-      fmt::print("    --set {}={}  {}{}\n", spec.name, option_json(spec)["default"].dump(),
-                 spec.help, choices);
+      print_to(stdout, "    --set {}={}  {}{}\n", spec.name, option_json(spec)["default"].dump(),
+               spec.help, choices);
     }
   }
   if (flags.common.json) print_json(all);

@@ -5,7 +5,7 @@
 #include <rill/io/safetensors.h>
 #include <rill/model/sampler.h>
 
-#include <fmt/core.h>
+#include <rill/core/format.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -121,10 +121,9 @@ int run_generate(const GenerateFlags& flags) {
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (!flags.save_file.empty()) stream.save(flags.save_file);
-  fmt::print(stderr, "\n{} tokens in {}, {} tokens/s; state {}\n", flags.tokens,
-             short_time(seconds),
-             short_number(static_cast<double>(flags.tokens) / std::max(1e-9, seconds)),
-             short_bytes(static_cast<double>(stream.state_bytes())));
+  print_to(stderr, "\n{} tokens in {}, {} tokens/s; state {}\n", flags.tokens, short_time(seconds),
+           short_number(static_cast<double>(flags.tokens) / std::max(1e-9, seconds)),
+           short_bytes(static_cast<double>(stream.state_bytes())));
   return kSuccess;
 }
 

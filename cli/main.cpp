@@ -3,7 +3,7 @@
 
 #include <rill/core/check.h>
 
-#include <fmt/core.h>
+#include <rill/core/format.h>
 
 #include <csignal>
 #include <cstdio>
@@ -68,14 +68,14 @@ int main(int argc, char** argv) {
   try {
     return run(argc, argv);
   } catch (const rill::Error& error) {
-    fmt::print(stderr, "rill: {}\n", error.what());
+    print_to(stderr, "rill: {}\n", error.what());
     return status_of(error);
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr,
-               "rill: the system has no memory left for this; a smaller --batch, --length or "
-               "--width may fit.\n");
+    print_to(stderr,
+             "rill: the system has no memory left for this; a smaller --batch, --length or "
+             "--width may fit.\n");
   } catch (const std::exception& error) {
-    fmt::print(stderr, "rill: {}\n", error.what());
+    print_to(stderr, "rill: {}\n", error.what());
   }
   return rill::cli::kFailed;
 }

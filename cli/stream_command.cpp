@@ -5,7 +5,7 @@
 #include <rill/io/csv.h>
 #include <rill/io/safetensors.h>
 
-#include <fmt/core.h>
+#include <rill/core/format.h>
 
 #include <unistd.h>
 #include <algorithm>
@@ -225,10 +225,10 @@ int run_stream(const StreamFlags& flags) {
   if (!flags.save_file.empty()) stream.save(flags.save_file);
   if (flags.latency) {
     const Latencies& l = stream.latencies();
-    fmt::print(stderr,
-               "{} steps; microseconds a step: p50 {:.2f}, p99 {:.2f}, p99.9 {:.2f}, max {:.2f}\n",
-               l.total(), 1e6 * l.quantile(0.5), 1e6 * l.quantile(0.99), 1e6 * l.quantile(0.999),
-               1e6 * l.largest());
+    print_to(stderr,
+             "{} steps; microseconds a step: p50 {:.2f}, p99 {:.2f}, p99.9 {:.2f}, max {:.2f}\n",
+             l.total(), 1e6 * l.quantile(0.5), 1e6 * l.quantile(0.99), 1e6 * l.quantile(0.999),
+             1e6 * l.largest());
   }
   return kSuccess;
 }

@@ -5,7 +5,7 @@
 #include <rill/train/evaluate.h>
 #include <rill/train/trainer.h>
 
-#include <fmt/core.h>
+#include <rill/core/format.h>
 
 #include <filesystem>
 
@@ -98,14 +98,14 @@ void report(const TrainFlags& flags, const Model& model, const TrainResult& resu
          {"stopped", result.stopped}});
   }
   if (result.stopped)
-    fmt::print(
+    print_to(
         stderr,
         "Stopped after step {}; all is saved. To go on: rill train --data {} --out {} --resume\n",
         result.steps, flags.data, flags.out);
   else if (!flags.common.json)
-    fmt::print(stderr, "Done: {} steps in {}, {} tokens/s, held-out loss {:.4f} {}. Model in {}\n",
-               result.steps, short_time(result.seconds), short_number(result.tokens_per_s),
-               result.heldout_loss, data.unit(), flags.out);
+    print_to(stderr, "Done: {} steps in {}, {} tokens/s, held-out loss {:.4f} {}. Model in {}\n",
+             result.steps, short_time(result.seconds), short_number(result.tokens_per_s),
+             result.heldout_loss, data.unit(), flags.out);
 }
 
 int run_train(TrainFlags& flags) {
@@ -136,7 +136,7 @@ int run_train(TrainFlags& flags) {
   }
   Exec exec(flags.common.exec_options());
   const Model shape(config, DType::kFloat32, 0);
-  fmt::print(
+  print_to(
       stderr, "{}: {} blocks of width {}, {} parameters, {} of state a stream; {} threads, {}\n",
       config.layer, config.num_hidden_layers, config.hidden_size,
       short_number(static_cast<double>(shape.parameter_count())),
@@ -147,12 +147,10 @@ int run_train(TrainFlags& flags) {
   std::string heldout;
   TrainHooks hooks{.record =
                        [&](const TrainRecord& r) {
-                         if (r.split == "heldout")
-                           heldout = fmt::format(", held out {:.4f}", r.loss);
-                         progress.update(
-                             timed ? r.seconds : static_cast<double>(r.step),
-                             fmt::format("step {} loss {:.4f}{}, {} tokens/s", r.step, r.loss,
-                                         heldout, short_number(r.tokens_per_s)));
+                         if (r.split == "heldout") heldout = formatted(", held out {:.4f}", r.loss);
+                         progress.update(timed ? r.seconds : static_cast<double>(r.step),
+                                         formatted("step {} loss {:.4f}{}, {} tokens/s", r.step,
+                                                   r.loss, heldout, short_number(r.tokens_per_s)));
                        },
                    .stop = &catch_signals()};
   const TrainResult result =

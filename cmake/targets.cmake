@@ -12,6 +12,8 @@ function(rill_compile_settings target)
     target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${RILL_SANITIZE} -fno-omit-frame-pointer>)
     target_link_options(${target} PRIVATE -fsanitize=${RILL_SANITIZE})
   endif()
+  # fmt's declarations alone: the library compiles its formatting once, in core/format.cpp.
+  target_include_directories(${target} SYSTEM PRIVATE $<TARGET_PROPERTY:fmt::fmt,INTERFACE_INCLUDE_DIRECTORIES>)
   # SSE4, AVX2 and AVX-512 (AVX3), chosen at run time; the scalar baseline that Highway demands is not offered.
   if(RILL_CPU_TARGETS STREQUAL "avx2")
     target_compile_definitions(${target} PRIVATE "HWY_DISABLED_TARGETS=(HWY_SSSE3|HWY_SSE4|HWY_AVX3|HWY_AVX3_DL)")
@@ -28,7 +30,7 @@ function(rill_library_settings target)
   target_compile_definitions(${target} PRIVATE RILL_VERSION="${PROJECT_VERSION}")
   target_include_directories(${target} PRIVATE ${PROJECT_BINARY_DIR}/include)
   target_include_directories(${target} SYSTEM PRIVATE ${RILL_KISSFFT_INCLUDE})
-  target_link_libraries(${target} PRIVATE Threads::Threads $<BUILD_INTERFACE:fmt::fmt-header-only>
+  target_link_libraries(${target} PRIVATE Threads::Threads
     $<BUILD_INTERFACE:Eigen3::Eigen> $<BUILD_INTERFACE:nlohmann_json::nlohmann_json> PkgConfig::HWY ZLIB::ZLIB)
 endfunction()
 

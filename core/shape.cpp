@@ -56,7 +56,7 @@ std::string to_string(const Shape& shape) {
 }
 
 std::string to_string(Device device) {
-  return device.type == Device::Type::kCpu ? "cpu" : fmt::format("cuda:{}", device.index);
+  return device.type == Device::Type::kCpu ? "cpu" : formatted("cuda:{}", device.index);
 }
 
 }  // namespace rill

@@ -38,8 +38,8 @@ std::filesystem::path resolve(const std::filesystem::path& path) {
 AtomicFile::AtomicFile(const std::filesystem::path& path) : target_(resolve(path)) {
   static std::atomic<unsigned> counter{0};
   do {
-    temporary_ = folder_of(target_) / fmt::format(".{}.tmp-{}-{}", target_.filename().string(),
-                                                  ::getpid(), counter.fetch_add(1));
+    temporary_ = folder_of(target_) / formatted(".{}.tmp-{}-{}", target_.filename().string(),
+                                                ::getpid(), counter.fetch_add(1));
     descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   } while (descriptor_ < 0 && (errno == EEXIST || errno == EINTR));
   if (descriptor_ < 0) {

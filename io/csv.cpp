@@ -140,15 +140,15 @@ std::string describe(const CsvStatus& status) {
     case CsvStatus::Kind::kOk:
       break;
     case CsvStatus::Kind::kNotANumber:
-      return fmt::format("column {}: a number was expected, {} was found", status.column,
-                         quote(status.found));
+      return formatted("column {}: a number was expected, {} was found", status.column,
+                       quote(status.found));
     case CsvStatus::Kind::kNotFinite:
-      return fmt::format("column {}: a finite number was expected, {} was found", status.column,
-                         quote(status.found));
+      return formatted("column {}: a finite number was expected, {} was found", status.column,
+                       quote(status.found));
     case CsvStatus::Kind::kColumnCount:
-      return fmt::format("column {}: {} columns were expected, {} were found",
-                         std::min(status.column, status.expected) + 1, status.expected,
-                         status.column);
+      return formatted("column {}: {} columns were expected, {} were found",
+                       std::min(status.column, status.expected) + 1, status.expected,
+                       status.column);
   }
   return {};
 }

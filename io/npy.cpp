@@ -258,10 +258,10 @@ void write_npy(const std::filesystem::path& path, const Tensor& value) {
   const char* descr = descr_of(value.dtype());
   std::string shape;
   for (int axis = 0; axis < value.rank(); ++axis)
-    shape += fmt::format("{}{}", axis ? ", " : "", value.size(axis));
+    shape += formatted("{}{}", axis ? ", " : "", value.size(axis));
   if (value.rank() == 1) shape += ',';
   std::string dict =
-      fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}", descr, shape);
+      formatted("{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}", descr, shape);
   dict.resize((10 + dict.size() + 1 + 63) / 64 * 64 - 10 - 1,
               ' ');  // elements begin at a multiple of 64
   dict += '\n';

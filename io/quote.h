@@ -1,7 +1,7 @@
 // Private: names from a hostile file, made fit to stand in a one-line sentence.
 #pragma once
 
-#include <fmt/core.h>
+#include <rill/core/format.h>
 
 #include <string>
 #include <string_view>
@@ -15,7 +15,7 @@ inline std::string quote(std::string_view text) {
   for (const char c : text.substr(0, kLongest)) {
     const auto byte = static_cast<unsigned char>(c);
     if (byte < 0x20 || byte == 0x7f || c == '\'' || c == '\\')
-      out += fmt::format("\\x{:02x}", byte);
+      out += formatted("\\x{:02x}", byte);
     else
       out += c;
   }

@@ -46,10 +46,10 @@ class HeaderEvents : public nlohmann::json_sax<nlohmann::json> {
   }
   bool boolean(bool) override { return scalar("a truth value"); }
   bool number_integer(number_integer_t value) override {
-    return scalar(fmt::format("the negative number {}", value));
+    return scalar(formatted("the negative number {}", value));
   }
   bool number_float(number_float_t, const string_t& text) override {
-    return scalar(fmt::format("the number {}", quote(text)));
+    return scalar(formatted("the number {}", quote(text)));
   }
   bool binary(binary_t&) override { return scalar("binary data"); }
 
@@ -66,7 +66,7 @@ class HeaderEvents : public nlohmann::json_sax<nlohmann::json> {
       (offsets_++ == 0 ? entry().begin : entry().end) = value;
       return true;
     }
-    return scalar(fmt::format("the number {}", value));
+    return scalar(formatted("the number {}", value));
   }
 
   bool string(string_t& value) override {
@@ -165,7 +165,7 @@ class HeaderEvents : public nlohmann::json_sax<nlohmann::json> {
   void require(bool ok, fmt::format_string<Args...> format, Args&&... args) {
     if (!ok)
       fail(ErrorCode::kFile, "The tensor {} of the safetensors file {} {}.", quote(name_), file_,
-           fmt::format(format, std::forward<Args>(args)...));
+           formatted(format, std::forward<Args>(args)...));
   }
 
   bool known_field() const { return key_ == "dtype" || key_ == "shape" || key_ == "data_offsets"; }
@@ -262,7 +262,7 @@ void check_entry(const SafetensorsEntry& entry, const std::string& file) {
           quote(entry.info.name), file, what);
   };
   std::uint64_t bits = bits_of(entry.info.dtype);
-  require(bits != 0, fmt::format("has the unknown dtype {}", quote(entry.info.dtype)));
+  require(bits != 0, formatted("has the unknown dtype {}", quote(entry.info.dtype)));
   // Elements first, then bits, as the reference multiplies: what overflows there must be refused
   // here.
   std::uint64_t elements = 1;
@@ -273,10 +273,10 @@ void check_entry(const SafetensorsEntry& entry, const std::string& file) {
           "has a shape whose size in bits is past 2^64");
   require(bits % 8 == 0, "does not fill whole bytes");
   require(entry.begin <= entry.end,
-          fmt::format("has data_offsets [{}, {}] that go backwards", entry.begin, entry.end));
+          formatted("has data_offsets [{}, {}] that go backwards", entry.begin, entry.end));
   require(bits / 8 == entry.end - entry.begin,
-          fmt::format("takes {} bytes by its dtype and shape, its data_offsets [{}, {}] hold {}",
-                      bits / 8, entry.begin, entry.end, entry.end - entry.begin));
+          formatted("takes {} bytes by its dtype and shape, its data_offsets [{}, {}] hold {}",
+                    bits / 8, entry.begin, entry.end, entry.end - entry.begin));
 }
 
 /// The ranges follow each other from the buffer's first byte to its last.

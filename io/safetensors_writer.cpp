@@ -60,17 +60,17 @@ std::string header_of(const std::vector<Item>& items,
   if (!texts.empty()) {
     json += "\"__metadata__\":{";
     for (const auto& [key, value] : texts)
-      json += fmt::format("{}{}:{}", json.back() == '{' ? "" : ",", json_string(key),
-                          json_string(value));
+      json +=
+          formatted("{}{}:{}", json.back() == '{' ? "" : ",", json_string(key), json_string(value));
     json += '}';
   }
   std::size_t begin = 0;
   for (const auto& [name, tensor] : items) {
-    json += fmt::format("{}{}:{{\"dtype\":\"{}\",\"shape\":[", json.size() == 1 ? "" : ",",
-                        json_string(name), file_name_of(tensor.dtype()));
+    json += formatted("{}{}:{{\"dtype\":\"{}\",\"shape\":[", json.size() == 1 ? "" : ",",
+                      json_string(name), file_name_of(tensor.dtype()));
     for (int axis = 0; axis < tensor.rank(); ++axis)
-      json += fmt::format("{}{}", axis ? "," : "", tensor.size(axis));
-    json += fmt::format("],\"data_offsets\":[{},{}]}}", begin, begin + tensor.bytes());
+      json += formatted("{}{}", axis ? "," : "", tensor.size(axis));
+    json += formatted("],\"data_offsets\":[{},{}]}}", begin, begin + tensor.bytes());
     begin += tensor.bytes();
   }
   json += '}';

@@ -5,7 +5,7 @@
 // is put into a layer on purpose must make a law fail.
 #include "law.h"
 
-#include <fmt/core.h>
+#include <rill/core/format.h>
 
 #include <cstring>
 #include <set>
@@ -31,15 +31,15 @@ Finding examine(const Law& law, const Subject& subject) {
   try {
     finding = law.check(subject);
   } catch (const std::exception& error) {
-    fmt::print("  {} on {}: {}\n", law.number, subject.type->name, error.what());
+    print_to(stdout, "  {} on {}: {}\n", law.number, subject.type->name, error.what());
     finding.add(false);
   }
   return finding;
 }
 
 std::string cell(const Law& law, const Subject& subject) {
-  return fmt::format("{} {} {} cpu {}", law.number, subject.type->name, name_of(subject.dtype),
-                     subject.target);
+  return formatted("{} {} {} cpu {}", law.number, subject.type->name, name_of(subject.dtype),
+                   subject.target);
 }
 
 struct Filter {
@@ -58,8 +58,8 @@ int run_laws(const Filter& filter) {
             !(subject.dtype == DType::kFloat64 ? law.in_double : law.in_float))
           continue;
         const Finding finding = examine(law, subject);
-        fmt::print("LAW {} {} {:.3g} {:.3g}\n", cell(law, subject), finding.ok() ? "ok" : "FAIL",
-                   finding.error, finding.bound);
+        print_to(stdout, "LAW {} {} {:.3g} {:.3g}\n", cell(law, subject),
+                 finding.ok() ? "ok" : "FAIL", finding.error, finding.bound);
         std::fflush(stdout);
         ran.insert(cell(law, subject));
         ++(finding.ok() ? passed : failed);
@@ -73,10 +73,10 @@ int run_laws(const Filter& filter) {
           const bool in_dtype = subject.dtype == DType::kFloat64 ? law.in_double : law.in_float;
           if (!wanted || !in_dtype || !applies(law, type) || ran.contains(cell(law, subject)))
             continue;
-          fmt::print("LAW {} MISSING\n", cell(law, subject));
+          print_to(stdout, "LAW {} MISSING\n", cell(law, subject));
           ++failed;
         }
-  fmt::print("{} passed, {} failed\n", passed, failed);
+  print_to(stdout, "{} passed, {} failed\n", passed, failed);
   return failed == 0 && passed > 0 ? 0 : 1;
 }
 
@@ -92,12 +92,12 @@ int run_faults(const Filter& filter) {
             std::ranges::find(fault.caught_by, law.number) != fault.caught_by.end() &&
             !examine(law, subject).ok())
           noticed = law.number;
-      fmt::print("FAULT {} {} {}\n", fault.name, type.name,
-                 noticed.empty() ? "NOT NOTICED" : "noticed by law " + noticed);
+      print_to(stdout, "FAULT {} {} {}\n", fault.name, type.name,
+               noticed.empty() ? "NOT NOTICED" : "noticed by law " + noticed);
       ++(noticed.empty() ? failed : passed);
     }
   }
-  fmt::print("{} passed, {} failed\n", passed, failed);
+  print_to(stdout, "{} passed, {} failed\n", passed, failed);
   return failed == 0 && passed > 0 ? 0 : 1;
 }
 
@@ -114,7 +114,7 @@ int main(int argc, char** argv) {
     } else if (std::strcmp(argv[i], "--law") == 0 && i + 1 < argc) {
       filter.law = argv[++i];
     } else {
-      fmt::print(stderr, "usage: laws [--faults] [--layer NAME] [--law NUMBER]\n");
+      print_to(stderr, "usage: laws [--faults] [--layer NAME] [--law NUMBER]\n");
       return 2;
     }
   }
