@@ -76,6 +76,7 @@ struct DiagonalSsmBackwardArgs {
 struct DiagonalDiscretizeArgs {
   const void *log_dt = nullptr, *a_real = nullptr, *a_imag = nullptr, *b = nullptr, *c = nullptr;
   void *a = nullptr, *w = nullptr;
+  double* exact_a = nullptr;  // or null: not wanted
   double rate = 1.0;
   std::int64_t channels = 0, modes = 0, copies = 0, bilinear = 0;
 };
@@ -91,11 +92,13 @@ struct DiagonalDiscretizeBackwardArgs {
 /// kernel[h, l] = 2 Re(sum_n w a^l), l < length.
 struct DiagonalKernelArgs {
   const void *a = nullptr, *w = nullptr;  // [channels, modes, 2]
+  const double* exact_a = nullptr;        // a in double, or null
   void* kernel = nullptr;                 // [channels, length]
   std::int64_t channels = 0, modes = 0, length = 0;
 };
 struct DiagonalKernelBackwardArgs {
   const void *a = nullptr, *w = nullptr, *dkernel = nullptr;
+  const double* exact_a = nullptr;
   void *da = nullptr, *dw = nullptr;  // overwritten
   std::int64_t channels = 0, modes = 0, length = 0;
 };
@@ -104,6 +107,7 @@ struct DiagonalResponseArgs {
   SeqArgs sequence;
   const void* x = nullptr;                // [tokens, channels]
   const void *a = nullptr, *w = nullptr;  // [channels, modes, 2]
+  const double* exact_a = nullptr;        // a in double, or null
   const void* d = nullptr;                // [channels] or null
   const void* h_in = nullptr;             // [rows, channels, modes, 2]
   void* h_out = nullptr;                  // the same shape; may be h_in
@@ -113,6 +117,7 @@ struct DiagonalResponseArgs {
 struct DiagonalResponseBackwardArgs {
   SeqArgs sequence;
   const void *x = nullptr, *a = nullptr, *w = nullptr, *d = nullptr, *h_in = nullptr;
+  const double* exact_a = nullptr;
   const void *dy = nullptr, *dh_final = nullptr;  // or null: zero
   void *dx = nullptr, *da = nullptr, *dw = nullptr, *dd = nullptr,
        *dh_initial = nullptr;  // overwritten; dd or null

@@ -79,8 +79,7 @@ DiagonalCoefficients S4d::coefficients(Exec& exec) const {
 }
 
 Tensor S4d::kernel(Exec& exec, std::int64_t length) const {
-  const DiagonalCoefficients k = coefficients(exec);
-  return diagonal_kernel(exec, k.a, k.w, length);
+  return diagonal_kernel(exec, coefficients(exec), length);
 }
 
 Tensor S4d::compute(Exec& exec, const Tensor& x, std::span<Tensor> state,
@@ -88,7 +87,7 @@ Tensor S4d::compute(Exec& exec, const Tensor& x, std::span<Tensor> state,
   const DiagonalCoefficients k = coefficients(exec);
   const SeqArgs& args = sequence.args();
   const bool convolve = config_.convolution && args.max_length > 1 && args.reset == nullptr;
-  Tensor y = convolve ? diagonal_convolution(exec, x, k.a, k.w, d_, state[0], sequence)
+  Tensor y = convolve ? diagonal_convolution(exec, x, k, d_, state[0], sequence)
                       : diagonal_ssm(exec, x, k.a, k.w, d_, state[0], sequence);
   if (config_.activation) y = gelu(exec, y);
   return glu(exec, linear(exec, y, weight_, bias_));
