@@ -58,7 +58,8 @@ struct LsslFamily {
 
 /// The families "legt" (window 1), "lagt", "legs", "jac", "cheb1", "cheb2". The diagonals of T of
 /// the two Chebyshev families are drawn (1e-3 normal, from `seed`): their skew T is singular for
-/// odd N. Throws Error (kConfig) for another name and for state_size < 1.
+/// odd N. Throws Error (kConfig) for another name and for a state_size
+/// outside 1 .. 2^20; dense() as transition().
 LsslFamily lssl_family(std::string_view name, std::int64_t state_size, std::uint64_t seed = 0);
 
 /// A block-diagonal rotation with decay, less a rank-one term: A = S - decay I - coupling b b^T.
