@@ -13,6 +13,10 @@ constexpr std::int64_t kDiagonalBlock = 64;
 /// Packed coefficients are padded with zeros to a multiple of this many reals.
 constexpr std::int64_t kDiagonalPadding = 16;
 
+/// Elements of scratch that a lane of diagonal_ssm_backward needs: the states of a block and before
+/// it, zeros, and the gradient of a state.
+constexpr std::int64_t diagonal_scratch(std::int64_t width) { return (kDiagonalBlock + 3) * width; }
+
 /// Number of a row's first kept state. Rows ascend and do not overlap, so that the slots of rows do
 /// not either; tokens / kDiagonalBlock + rows + 1 of them are enough.
 inline std::int64_t diagonal_slot(const SeqArgs& sequence, std::int64_t row) {
@@ -68,8 +72,10 @@ struct DiagonalSsmBackwardArgs {
   void* dx = nullptr;                 // all of these overwritten
   void* dh_initial = nullptr;
   void* dcoefficients = nullptr;
-  void* dd = nullptr;  // [channels] or null
+  void* dd = nullptr;       // [channels] or null
+  void* scratch = nullptr;  // [lanes, diagonal_scratch(width)]
   std::int64_t channels = 0, width = 0, padded_width = 0, complex = 0;
+  std::int64_t lanes = 1;  // channels that run at once
 };
 
 /// See discretize_diagonal.
