@@ -113,9 +113,12 @@ Model::Model(const ModelConfig& config, DType dtype, std::uint64_t seed)
                           .mlp_size = config_.mlp_size,
                           .dropout = config_.dropout,
                           .names = Names::of(config_.layer).block};
-  const std::vector<std::pair<std::string, OptionValue>> options(config_.options.begin(),
-                                                                 config_.options.end());
   std::vector<std::unique_ptr<SequenceLayer>> blocks;
+  // A layer whose initial values depend on the depth of its model is told it.
+  std::vector<std::pair<std::string, OptionValue>> options(config_.options.begin(),
+                                                           config_.options.end());
+  if (has_option(config_.layer, "num_blocks") && !config_.options.contains("num_blocks"))
+    options.emplace_back("num_blocks", config_.num_hidden_layers);
   for (std::int64_t i = 0; i < config_.num_hidden_layers; ++i) {
     const std::uint64_t block_seed = Generator(seed, "block " + std::to_string(i)).next64();
     auto layer = make_layer(config_.layer, width, options, dtype, block_seed);
