@@ -151,11 +151,14 @@ double exp_rate() {
 }  // namespace
 
 Machine measure_machine() {
-  return {.cpu = cpu_name(),
-          .targets = available_cpu_targets(),
-          .read_GBps = read_rate(),
-          .gemm_GFLOPs = product_rate(),
-          .exp_Gps = exp_rate()};
+  Machine machine{.cpu = cpu_name(),
+                  .targets = available_cpu_targets(),
+                  .read_GBps = read_rate(),
+                  .gemm_GFLOPs = product_rate(),
+                  .exp_Gps = exp_rate()};
+  // The arrays just measured are no part of what the rows' rss_bytes are to show.
+  MemoryPool::process_pool()->trim();
+  return machine;
 }
 
 std::vector<Row> measure_layers(const Options& options,
@@ -194,6 +197,7 @@ std::vector<Row> measure_growth(const Model& model, const std::vector<std::int64
                     .threads = used,
                     .target = cpu_target(),
                     .ns_per_token = ns,
+                    .GBps = std::numeric_limits<double>::quiet_NaN(),
                     .GFLOPs = model.flops_per_token() / ns,
                     .baseline_ns = std::numeric_limits<double>::quiet_NaN(),
                     .ratio = std::numeric_limits<double>::quiet_NaN(),

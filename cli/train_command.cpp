@@ -197,7 +197,7 @@ void add_train(CLI::App& app, std::vector<std::pair<CLI::App*, Run>>& commands) 
       ->capture_default_str();
   command
       ->add_option("--weight-decay", o.adam.weight_decay,
-                   "Of weights; not of norms, biases, A, B, dt")
+                   "Of weights; not of norms, biases, A, dt, Mamba's D, S4D's B")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command->add_option("--warmup", o.warmup, "Part of the run with a growing rate")

@@ -26,9 +26,9 @@ class Model {
 
   /// Parallel mode. Language models: tokens [B, T] (uint8, int32 or int64) -> [B, T, vocab_size];
   /// others: x [B, T, input_size] -> [B, T, output_size], classifiers -> [rows, output_size] (after
-  /// the last step). Without a tape it walks time in tiles through the whole stack, so that memory
-  /// besides input and output does not grow with T. Error(kValue) for a token out of range, before
-  /// the state has changed.
+  /// the last step). Without a tape it walks time in tiles through the whole stack, with segments
+  /// too, so that memory besides input and output does not grow with T. Error(kValue) for a token
+  /// out of range, before the state has changed.
   Tensor forward(Exec& exec, const Tensor& input, State& state,
                  const Segments* segments = nullptr) const;
 
@@ -53,6 +53,8 @@ class Model {
  private:
   struct Names;
   void check_input(const Tensor& input) const;
+  void walk(Exec& exec, const Tensor& input, State& state, const Segments* segments,
+            std::int64_t tile, const TileVisitor& visit) const;
   Tensor compute(Exec& exec, const Tensor& input, std::span<Tensor> state,
                  const Sequence& sequence) const;
   bool language() const noexcept { return config_.task == Task::kLanguageModel; }

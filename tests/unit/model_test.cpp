@@ -162,3 +162,74 @@ TEST_CASE("objective: gradients through time chunks equal those of the whole seq
     });
   }
 }
+
+TEST_CASE("model: tiles with segments give the bits of the sequences alone, in bounded memory") {
+  constexpr std::int64_t kLong = 5000;  // more than two tiles
+  for (const Task task : {Task::kPredictNext, Task::kClassify}) {
+    CAPTURE(to_string(task));
+    ModelConfig config = ModelConfig::for_layer("mamba", 8, 2);
+    config.task = task;
+    config.input_size = config.output_size = 2;
+    const Model model(config);
+    Exec exec({.threads = 1});
+    const auto make = [](std::int64_t batch, std::int64_t length) {
+      const Tensor x = Tensor::empty({batch, length, 2}, DType::kFloat32);
+      Generator generator(9);
+      for (float& value : x.span<float>()) value = static_cast<float>(generator.normal());
+      return x;
+    };
+    // Sequence s at [first, first + count) of row b, run alone: its outputs and its state are those
+    // of y [.., kLong, 2] and of row s of `state`.
+    const auto check_alone = [&](const Tensor& x, const Tensor& y, const State& state,
+                                 std::int64_t s, std::int64_t b, std::int64_t first,
+                                 std::int64_t count) {
+      const Tensor part = Tensor::empty({1, count, 2}, DType::kFloat32);
+      std::memcpy(part.raw(), x.data<float>() + (b * x.size(1) + first) * 2, part.bytes());
+      State own = model.initial_state(exec, 1);
+      const Tensor expected = model.forward(exec, part, own);
+      const float* at = task == Task::kClassify ? y.data<float>() + s * 2
+                                                : y.data<float>() + (b * x.size(1) + first) * 2;
+      CHECK(std::memcmp(at, expected.raw(), expected.bytes()) == 0);
+      const std::int64_t row[] = {s};
+      for (std::size_t f = 0; f < own.fields().size(); ++f)
+        CHECK(same_bits(state.select(row).fields()[f], own.fields()[f]));
+    };
+    {
+      const Tensor x = make(2, kLong);
+      const Segments lengths{.lengths = {kLong, 1500}};
+      State state = model.initial_state(exec, 2);
+      const Tensor y = model.forward(exec, x, state, &lengths);
+      check_alone(x, y, state, 0, 0, 0, kLong);
+      check_alone(x, y, state, 1, 1, 0, 1500);
+      if (task == Task::kPredictNext)
+        CHECK(std::all_of(y.data<float>() + (kLong + 1500) * 2, y.data<float>() + 2 * kLong * 2,
+                          [](float value) { return value == 0.0F; }));
+    }
+    {
+      const Tensor x = make(1, kLong);
+      const Segments packed{.offsets = {0, 2000, 2000, 2100, kLong}};
+      State state = model.initial_state(exec, 4);
+      const Tensor y = model.forward(exec, x, state, &packed);
+      check_alone(x, y, state, 0, 0, 0, 2000);
+      check_alone(x, y, state, 2, 0, 2000, 100);
+      check_alone(x, y, state, 3, 0, 2100, kLong - 2100);
+      Segments resets;
+      resets.reset = Tensor::zeros({1, kLong}, DType::kUInt8);
+      resets.reset.data<std::uint8_t>()[2100] = 1;
+      State last = model.initial_state(exec, 1);
+      const Tensor after = model.forward(exec, x, last, &resets);
+      check_alone(x, after, last, 0, 0, 2100, kLong - 2100);
+    }
+    const auto peak_of = [&](std::int64_t length) {
+      const Tensor x = make(1, length);
+      const Segments segments{.lengths = {length - 1}};
+      Exec fresh({.threads = 1});
+      State state = model.initial_state(fresh, 1);
+      const Tensor y = model.forward(fresh, x, state, &segments);
+      return static_cast<std::int64_t>(fresh.memory()->peak_bytes()) -
+             static_cast<std::int64_t>(y.bytes());
+    };
+    // One block of the pool is rounded up to its size class.
+    CHECK(peak_of(4 * kLong) < 1.1 * static_cast<double>(peak_of(kLong)));
+  }
+}
