@@ -135,9 +135,10 @@ Tensor zero_padding(Exec& exec, const Tensor& x, const Sequence& sequence);
 // ---- pooling, losses
 // ------------------------------------------------------------------------------------------------
 
-/// Running mean over time with state: x [tokens, C] seen through `sequence`; `sum` [rows, C] and
-/// `count` [rows, 1] (Exec's dtype) are updated; returns the mean of all steps so far [rows, C]. A
-/// row without steps gives 0. A reset restarts both.
+/// Running mean over time with state: x [tokens, C] seen through `sequence`; `sum` [rows, C]
+/// (float64 in every Exec: a float sum stops growing) and `count` [rows, 1] (int64) are updated;
+/// returns the mean of all steps so far [rows, C]. A row without steps gives 0. A reset restarts
+/// both. Gradients reach x and the sum (in the Exec's dtype); the count is a constant.
 Tensor mean_pool(Exec& exec, const Tensor& x, Tensor& sum, Tensor& count, const Sequence& sequence);
 /// Last step of every sequence [rows, C]; `last` [rows, C] carries it between calls (what it held
 /// stays for an empty row).
