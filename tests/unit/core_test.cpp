@@ -1,3 +1,4 @@
+// Shapes, tensors, random numbers, and what they refuse.
 #include <rill/core/core.h>
 #include <rill/tests/support/catch.h>
 
@@ -21,31 +22,6 @@ TEST_CASE("a tensor is a handle, clone is a copy") {
   CHECK(a.rows(1, 1).data<float>()[0] == 3);
   CHECK_THROWS_AS(a.data<double>(), Error);
   CHECK(a.to(DType::kBFloat16).to(DType::kFloat32).data<float>()[3] == 4);
-}
-
-TEST_CASE("a state is a value") {
-  const StateSpec spec{"test",
-                       {{"h", {3}, DType::kFloat32, 0.0}, {"m", {1}, DType::kFloat32, -1.0}}};
-  State a = State::fresh(spec, 2);
-  CHECK(a.at("m").data<float>()[1] == -1.0f);
-  State b = a;
-  a.fields()[0].data<float>()[4] = 7;
-  CHECK(b.at("h").data<float>()[4] == 0);
-  const std::int64_t rows[] = {1, 1, 0};
-  const State picked = a.select(rows);
-  CHECK(picked.batch() == 3);
-  CHECK(picked.at("h").data<float>()[1] == 7);
-  CHECK(spec.bytes() == 16);
-  CHECK_THROWS_AS(a.at("nothing"), Error);
-}
-
-TEST_CASE("a thread pool runs every task once") {
-  ThreadPool pool(3);
-  for (int repeat = 0; repeat < 200; ++repeat) {
-    std::vector<int> hits(257, 0);
-    pool.parallel_for(257, [&](std::int64_t i) { ++hits[static_cast<std::size_t>(i)]; });
-    for (const int hit : hits) REQUIRE(hit == 1);
-  }
 }
 
 TEST_CASE("philox gives the published numbers") {
