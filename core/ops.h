@@ -23,12 +23,13 @@ struct RowRange {
   std::int64_t count = -1;
 };
 
-/// y = x W^T + b. x [..., K], W [N, K] (the Exec's dtype, or bfloat16 / float16 with float32
-/// activations), b [N] or undefined, y [..., N]; with `rows`, only those rows of W and b. A row's
-/// bits depend neither on the number of rows nor on threads.
+/// y = x W^T + b. x [..., K], W [N, K] (the Exec's dtype, or bfloat16 / float16, whose values are
+/// taken as they are), b [N] or undefined, y [..., N]; with `rows`, only those rows of W and b. A
+/// row's bits depend neither on the number of rows nor on threads.
 Tensor linear(Exec& exec, const Tensor& x, const Tensor& weight, const Tensor& bias = {},
               RowRange rows = {});
-/// table [V, C] rows at tokens (int32, int64 or uint8, any shape) -> [..., C]. Tokens are checked:
+/// table [V, C] (the Exec's dtype, bfloat16 or float16): its rows at tokens (int32, int64 or uint8,
+/// any shape) -> [..., C]. Tokens are checked:
 /// Error(kValue) out of [0, V), except while a Stepper runs (its callers check).
 Tensor embedding(Exec& exec, const Tensor& tokens, const Tensor& table);
 
