@@ -94,8 +94,8 @@ class Tensor {
   /// narrow). Error(kShape) for rows that are not there.
   Tensor rows(std::int64_t first, std::int64_t count) const;
   /// A converted copy (floating types among each other, integers among each other); the same handle
-  /// where nothing changes. float64 becomes a 16-bit type by way of float32. Error(kDType) between a
-  /// floating type and an integer.
+  /// where nothing changes. float64 becomes a 16-bit type by way of float32. Error(kDType) between
+  /// a floating type and an integer.
   Tensor to(DType dtype) const;
   /// A copy on another device, or the same handle. Error(kDevice) where the device is absent.
   Tensor to(Device device) const;
