@@ -166,20 +166,24 @@ struct ReorderArgs {
   std::int64_t channels = 0, reverse = 0;
   SeqArgs sequence;
 };
-/// x [tokens, channels], sum_in, sum_out, y [rows, channels], count_in, count_out [rows]; in and
-/// out may be the same.
+/// x [tokens, channels], y [rows, channels]; sum_in, sum_out [rows, channels] and count_in,
+/// count_out [rows], which are double and int64 whatever x is; in and out may be the same.
 struct MeanPoolArgs {
-  const void *x = nullptr, *sum_in = nullptr, *count_in = nullptr;
-  void *sum_out = nullptr, *count_out = nullptr, *y = nullptr;
+  const void* x = nullptr;
+  const double* sum_in = nullptr;
+  const std::int64_t* count_in = nullptr;
+  double* sum_out = nullptr;
+  std::int64_t* count_out = nullptr;
+  void* y = nullptr;
   std::int64_t channels = 0;
   SeqArgs sequence;
 };
-/// Gradients of y, sum_out and count_out (each or null) -> dx, dsum_in, dcount_in (each or null;
+/// Gradients of y and sum_out (each or null; of x's type) -> dx, dsum_in (each or null;
 /// overwritten).
 struct MeanPoolBackwardArgs {
-  const void *dy = nullptr, *dsum_out = nullptr, *dcount_out = nullptr, *y = nullptr,
-             *count_out = nullptr;
-  void *dx = nullptr, *dsum_in = nullptr, *dcount_in = nullptr;
+  const void *dy = nullptr, *dsum_out = nullptr;
+  const std::int64_t* count_out = nullptr;
+  void *dx = nullptr, *dsum_in = nullptr;
   std::int64_t channels = 0;
   SeqArgs sequence;
 };

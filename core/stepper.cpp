@@ -42,6 +42,8 @@ struct Stepper::Program {
 
 namespace {
 
+constexpr Shape kNoShape{};  // of a stepper that is empty
+
 // While alive, an Exec records; a tape is out of the way.
 class RecordScope {
  public:
@@ -141,9 +143,16 @@ StepStatus Stepper::step(std::span<const std::byte> x, State& state,
 }
 
 std::int64_t Stepper::batch() const noexcept { return program_ ? program_->batch : 0; }
-const Shape& Stepper::input_shape() const noexcept { return program_->input_shape; }
-const Shape& Stepper::output_shape() const noexcept { return program_->output_shape; }
-const StateSpec& Stepper::state_spec() const noexcept { return program_->spec; }
+const Shape& Stepper::input_shape() const noexcept {
+  return program_ ? program_->input_shape : kNoShape;
+}
+const Shape& Stepper::output_shape() const noexcept {
+  return program_ ? program_->output_shape : kNoShape;
+}
+const StateSpec& Stepper::state_spec() const noexcept {
+  static const StateSpec none;
+  return program_ ? program_->spec : none;
+}
 std::size_t Stepper::bytes() const noexcept {
   return program_ ? program_->recorder.owned_bytes() : 0;
 }

@@ -76,7 +76,8 @@ class Tape {
 
 /// Goes back through the tape from outputs and their gradients ({y, dy}, same shapes). Afterwards
 /// tape.gradient(leaf) holds the gradients of parameters, watched inputs and watched initial
-/// states. The record is spent. Error(kShape) where a gradient's shape is not its output's.
+/// states, all in the Exec's dtype. The record is spent. Error(kShape) where a seed is not of its
+/// output's shape and the Exec's dtype.
 void backward(Exec& exec, Tape& tape, std::vector<std::pair<Tensor, Tensor>> seeds);
 
 /// While alive, an Exec records on a tape.

@@ -155,8 +155,9 @@ StateSpec Model::state_spec() const {
   StateSpec spec = stack_->state_spec();
   spec.layer = "model of " + config_.layer;
   if (!pooled()) return spec;
-  spec.fields.push_back({"pool.sum", {config_.hidden_size}, dtype_, 0.0});
-  if (config_.pooling == "mean") spec.fields.push_back({"pool.count", {1}, dtype_, 0.0});
+  const bool mean = config_.pooling == "mean";
+  spec.fields.push_back({"pool.sum", {config_.hidden_size}, mean ? DType::kFloat64 : dtype_, 0.0});
+  if (mean) spec.fields.push_back({"pool.count", {1}, DType::kInt64, 0.0});
   return spec;
 }
 

@@ -99,6 +99,49 @@ TEST_CASE("model: tiles and steps give the bits of one pass") {
   }
 }
 
+TEST_CASE("model: a pooled classifier's steps are its forward after 2^24 of them") {
+  ModelConfig config = ModelConfig::for_layer("mingru", 16, 1);
+  config.task = Task::kClassify;
+  config.input_size = 3;
+  config.output_size = 4;
+  Exec exec({.threads = 1});
+  for (const char* pooling : {"mean", "last"}) {
+    CAPTURE(pooling);
+    config.pooling = pooling;
+    const Model model(config);
+    Stepper stepper = model.prepare_step(exec, 1);
+    for (const double before : {0.0, 0x1p24 - 2, 0x1p24, 0x1p24 + 1}) {
+      CAPTURE(before);
+      const Tensor x = Tensor::empty({1, 7, 3}, DType::kFloat32);
+      Generator generator(11);
+      for (float& value : x.span<float>()) value = static_cast<float>(generator.normal());
+      State whole = model.initial_state(exec, 1);
+      if (config.pooling == "mean") {
+        whole.fields().back().copy_from(Tensor::full({1, 1}, DType::kInt64, before));
+        whole.fields()[whole.fields().size() - 2].copy_from(
+            Tensor::full({1, 16}, DType::kFloat64, before / 3));
+      }
+      State tiled = whole, stepped = whole;
+      const Tensor y = model.forward(exec, x, whole);
+      Tensor last;
+      model.forward_tiles(exec, x, tiled, 3,
+                          [&](std::int64_t, const Tensor& part) { last = part; });
+      const Tensor out = Tensor::empty({1, 4}, DType::kFloat32);
+      for (std::int64_t t = 0; t < 7; ++t)
+        REQUIRE(stepper.step(narrow_time(exec, x, t, 1).view({1, 3}), stepped, out) ==
+                StepStatus::kOk);
+      CHECK(same_bits(last, y));
+      CHECK(same_bits(out, y));
+      for (std::size_t f = 0; f < whole.fields().size(); ++f) {
+        CHECK(same_bits(whole.fields()[f], tiled.fields()[f]));
+        CHECK(same_bits(whole.fields()[f], stepped.fields()[f]));
+      }
+      if (config.pooling == "mean")
+        CHECK(static_cast<double>(whole.at("pool.count").data<std::int64_t>()[0]) == before + 7);
+    }
+  }
+}
+
 TEST_CASE("model: saved and loaded it gives the same bits; NaN is refused") {
   for (const LayerType& type : layer_types()) {
     CAPTURE(type.name);
