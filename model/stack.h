@@ -110,7 +110,8 @@ class Bidirectional {
   /// Error(kShape) where the layers' inputs differ in width.
   Bidirectional(std::unique_ptr<SequenceLayer> forward, std::unique_ptr<SequenceLayer> backward);
   /// x [B, T, D_in] -> [B, T, D_forward + D_backward]. With lengths or offsets each sequence is
-  /// read backwards from its own end.
+  /// read backwards from its own end. Error(kShape) for another x or segments that do not fit it,
+  /// Error(kUnsupported) for resets.
   Tensor forward(Exec& exec, const Tensor& x, const Segments* segments = nullptr) const;
   std::int64_t input_size() const { return forward_->input_size(); }
   std::int64_t output_size() const { return forward_->output_size() + backward_->output_size(); }
