@@ -13,6 +13,7 @@ namespace {
 
 using nlohmann::json;
 
+constexpr int kMaxDepth = 64;
 constexpr std::array<const char*, 4> kTaskNames = {"lm", "next", "classify", "regress"};
 
 // model_type of published models, and the registry name of their layer.
@@ -249,9 +250,15 @@ void ModelConfig::validate() const {
 }
 
 ModelConfig parse_config(const std::string& text) {
+  // Published configurations nest three deep; values are copied and written by recursion.
+  const auto nested = [](int depth, json::parse_event_t, json&) {
+    check(depth <= kMaxDepth, ErrorCode::kConfig, "config.json: values nest at most {} deep.",
+          kMaxDepth);
+    return true;
+  };
   json root;
   try {
-    root = json::parse(text);
+    root = json::parse(text, nested);
   } catch (const json::exception& error) {
     fail(ErrorCode::kConfig, "config.json: a JSON object was expected: {}.", error.what());
   }
