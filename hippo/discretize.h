@@ -42,6 +42,7 @@ struct Discrete {
 Discrete gbt(const Matrix& A, std::span<const double> B, double dt, double alpha);
 
 /// Zero-order hold, from the exponential of [[A, B], [0, 0]] dt: A may be singular.
+/// Throws as gbt does.
 Discrete zoh(const Matrix& A, std::span<const double> B, double dt);
 
 /// Any of the methods. Throws as gbt does.

@@ -69,6 +69,7 @@ struct FourierFamily {
   double coupling = 0;
   Vector b;  // [N]
 
+  /// y = A x and y = (I - d A)^-1 x; x and y are [N], N even.
   void multiply(std::span<const double> x, std::span<double> y) const;
   void inverse_mult(double d, std::span<const double> x, std::span<double> y) const;
 };

@@ -10,6 +10,7 @@
 namespace rill {
 namespace {
 
+constexpr int kMaxDepth = 64;
 constexpr std::array<const char*, 4> kTaskNames = {"lm", "next", "classify", "regress"};
 
 OptionValue option_value(const Json& value, const OptionSpec& spec) {
@@ -225,9 +226,15 @@ void ModelConfig::validate() const {
 }
 
 ModelConfig parse_config(const std::string& text) {
+  // Published configurations nest three deep; values are copied and written by recursion.
+  const auto nested = [](int depth, Json::parse_event_t, Json&) {
+    check(depth <= kMaxDepth, ErrorCode::kConfig, "config.json: values nest at most {} deep.",
+          kMaxDepth);
+    return true;
+  };
   Json root;
   try {
-    root = Json::parse(text);
+    root = Json::parse(text, nested);
   } catch (const Json::exception& error) {
     fail(ErrorCode::kConfig, "config.json: a JSON object was expected: {}.", error.what());
   }

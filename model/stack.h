@@ -122,7 +122,7 @@ class Bidirectional {
   Bidirectional(std::unique_ptr<SequenceLayer> forward, std::unique_ptr<SequenceLayer> backward,
                 AntiCausal anti_causal = AntiCausal::kFromPresent);
   /// x [B, T, D_in] -> [B, T, D_forward + D_backward]. With lengths or offsets each sequence is
-  /// read backwards from its own end. Error(kShape / kDType) for an input that does not fit,
+  /// read backwards from its own end. Error(kShape / kDType) for another x or other segments,
   /// Error(kUnsupported) for resets.
   Tensor forward(Exec& exec, const Tensor& x, const Segments* segments = nullptr) const;
   std::int64_t input_size() const { return forward_->input_size(); }

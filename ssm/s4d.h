@@ -57,9 +57,11 @@ class S4d final : public SequenceLayer {
   void visit_parameters(const ParameterVisitor& visitor) const override;
 
   const S4dConfig& config() const noexcept { return config_; }
-  /// What the recurrence runs with: A and B discretised, B folded into w.
+  /// What the recurrence runs with: A and B discretised, B folded into w. Error(kDType) where the
+  /// Exec computes in another dtype.
   DiagonalCoefficients coefficients(Exec& exec) const;
   /// Impulse response of the state space (without D, GELU and what follows) [H, length].
+  /// Error(kShape) for a negative length, Error(kDType) as coefficients().
   Tensor kernel(Exec& exec, std::int64_t length) const;
 
  private:

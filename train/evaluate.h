@@ -30,12 +30,14 @@ struct EvalResult {
 };
 
 /// Scores every held-out sequence from a fresh state; `limit` > 0: only that many first steps
-/// (sequences, for classifiers).
+/// (sequences, for classifiers). Error(kValue) where nothing is held out, Error(kShape / kDType)
+/// where the data do not fit the model.
 EvalResult evaluate(Exec& exec, const Model& model, const Dataset& data, const EvalMode& mode,
                     std::int64_t limit = 0);
 
 /// Runs one sequence [1, T(, C)] through the model in a mode; `visit(first, y)` sees outputs of
-/// consecutive steps [1, n, C] (of classifiers the one after the last step [1, C]).
+/// consecutive steps [1, n, C] (of classifiers the one after the last step [1, C]). Language models
+/// read uint8 here: Error(kDType) for other tokens. Other errors are those of Model::forward_tiles.
 void run_mode(Exec& exec, const Model& model, const Tensor& input, State& state,
               const EvalMode& mode, const Model::TileVisitor& visit);
 
