@@ -42,10 +42,11 @@ struct Stepper::Program {
 
 namespace {
 
-// While alive, an Exec records; a tape is out of the way.
+// While alive, an Exec records; a tape and training are out of the way.
 class RecordScope {
  public:
-  RecordScope(Exec& exec, Recorder& recorder) : exec_(exec), off_(exec, nullptr) {
+  RecordScope(Exec& exec, Recorder& recorder)
+      : exec_(exec), off_(exec, nullptr), ops_(exec), inference_(exec, false) {
     exec.set_recorder(&recorder);
   }
   ~RecordScope() { exec_.set_recorder(nullptr); }
@@ -53,6 +54,8 @@ class RecordScope {
  private:
   Exec& exec_;
   TapeScope off_;
+  OpNumberScope ops_;
+  TrainingScope inference_;
 };
 
 Shape without_time(const Shape& shape) {
