@@ -97,7 +97,7 @@ class Run {
       time_ += options_.length;
     }
     exec_.set_time(0);
-    const double norm = adam_.gradient_norm(tape_);
+    const double norm = adam_.gradient_norm(exec_, tape_);
     check(std::isfinite(loss) && std::isfinite(norm), ErrorCode::kValue,
           "train: step {}: the loss is {} and the norm of its gradient {}; a smaller learning rate "
           "may help. The last "
