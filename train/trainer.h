@@ -66,7 +66,8 @@ struct TrainHooks {
 /// log.jsonl and checkpoints/step-N.safetensors (weights, moments, carried state, position in the
 /// data: one file). With `resume` it goes on from the last whole checkpoint, as if never stopped,
 /// and drops log lines past it; where there is none it starts fresh. Without, Error(kConfig) where
-/// `out` exists; nothing is touched then.
+/// `out` exists; nothing is touched then. Error(kConfig) where the run was trained on other data
+/// (Dataset::fingerprint). Dropout draws by `options.seed`, whatever the Exec's seed is.
 TrainResult train(Exec& exec, const ModelConfig& config, const Dataset& data,
                   const TrainOptions& options, const std::string& out, bool resume,
                   const TrainHooks& hooks = {});
