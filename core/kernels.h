@@ -251,6 +251,23 @@ struct FftConvBackwardArgs {
   std::int64_t channels = 0, kernel_length = 0;
 };
 
+/// One step of AdamW on the `count` elements of a parameter: g = gradient_scale * gradient; m <-
+/// beta1 m + (1 - beta1) g; v <- beta2 v + (1 - beta2) g^2; value <- keep value - step_size m /
+/// (sqrt(v_scale v) + eps). The bias correction of m lies in step_size, that of v in v_scale.
+struct AdamWArgs {
+  const void* gradient = nullptr;
+  void *value = nullptr, *m = nullptr, *v = nullptr;
+  std::int64_t count = 0;
+  double gradient_scale = 1, beta1 = 0, beta2 = 0, step_size = 0, v_scale = 0, eps = 0, keep = 1;
+};
+/// result[0] (+)= sum of x^2, in double whatever x is. partial [ceil(count / kSumTile)] is scratch;
+/// each of its sums runs in order, and so does the sum over them.
+struct SquaredNormArgs {
+  const void* x = nullptr;
+  double *partial = nullptr, *result = nullptr;
+  std::int64_t count = 0, accumulate = 0;
+};
+
 struct CoreKernels {
   Kernel<PackArgs> pack = nullptr;
   std::int64_t (*packed_bytes)(std::int64_t n, std::int64_t k, DType weight) = nullptr;
@@ -281,6 +298,8 @@ struct CoreKernels {
   Kernel<SquaredErrorBackwardArgs> squared_error_backward = nullptr;
   Kernel<FftConvArgs> fft_conv = nullptr;
   Kernel<FftConvBackwardArgs> fft_conv_backward = nullptr;
+  Kernel<AdamWArgs> adamw = nullptr;
+  Kernel<SquaredNormArgs> squared_norm = nullptr;
 };
 
 /// The table for an Exec's device and dtype.

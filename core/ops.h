@@ -87,8 +87,9 @@ Tensor gated(Exec& exec, const Tensor& x, const Tensor& gate, Unary activation);
 Tensor glu(Exec& exec, const Tensor& x);
 /// target += source, outside of any tape.
 void add_in_place(Exec& exec, const Tensor& target, const Tensor& source);
-/// Zeroes with probability p and scales the rest by 1/(1-p), only while a tape records. x [B, T,
-/// C]; the mask is a function of (seed, step, op number, row, absolute t, channel).
+/// Zeroes with probability p and scales the rest by 1/(1-p), only while the Exec trains
+/// (Exec::training). x [B, T, C]; the mask is a function of (seed, step, op number, row, absolute
+/// t, channel).
 Tensor dropout(Exec& exec, const Tensor& x, double p);
 
 // ---- convolution

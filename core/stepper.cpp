@@ -44,10 +44,11 @@ namespace {
 
 constexpr Shape kNoShape{};  // of a stepper that is empty
 
-// While alive, an Exec records; a tape is out of the way.
+// While alive, an Exec records; a tape and training are out of the way.
 class RecordScope {
  public:
-  RecordScope(Exec& exec, Recorder& recorder) : exec_(exec), off_(exec, nullptr) {
+  RecordScope(Exec& exec, Recorder& recorder)
+      : exec_(exec), off_(exec, nullptr), ops_(exec), inference_(exec, false) {
     exec.set_recorder(&recorder);
   }
   ~RecordScope() { exec_.set_recorder(nullptr); }
@@ -55,6 +56,8 @@ class RecordScope {
  private:
   Exec& exec_;
   TapeScope off_;
+  OpNumberScope ops_;
+  TrainingScope inference_;
 };
 
 Shape without_time(const Shape& shape) {

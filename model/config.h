@@ -51,7 +51,7 @@ struct ModelConfig {
   std::int64_t input_size = 0, output_size = 0;  // columns, of the other tasks
   std::string pooling = "mean";                  // of kClassify: "mean" or "last"
   Scaling input_scaling, output_scaling;         // of the other tasks; empty: none
-  std::string data;                              // what it was trained on, as on the command line
+  std::string data;                              // what it was trained on: "text:/absolute/path"
   std::vector<std::int64_t> target_columns;      // of kRegress
   std::string other_keys = "{}";                 // JSON object of keys that Rill keeps and ignores
 

@@ -190,7 +190,7 @@ void Model::check_input(const Tensor& input) const {
 
 Tensor Model::compute(Exec& exec, const Tensor& input, std::span<Tensor> state,
                       const Sequence& sequence) const {
-  exec.set_op_number(0);
+  const OpNumberScope ops(exec);
   const Tensor x = language() ? embedding(exec, input, embedding_)
                               : linear(exec, input, encoder_weight_, encoder_bias_);
   Tensor y = norm_->forward(exec, stack_->apply(exec, x, state.first(stack_fields_), sequence));

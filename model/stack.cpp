@@ -177,7 +177,11 @@ Tensor Bidirectional::forward(Exec& exec, const Tensor& x, const Segments* segme
   const Sequence sequence = Sequence::from(exec, segments, x.size(0), x.size(1));
   State forward_state = forward_->initial_state(exec, sequence.rows());
   State backward_state = backward_->initial_state(exec, sequence.rows());
+  // Beyond the numbers that the forward layer's dropout takes.
+  constexpr std::int64_t kBackwardOps = std::int64_t{1} << 20;
+  const OpNumberScope ops(exec);
   const Tensor there = forward_->forward(exec, x, forward_state, segments);
+  exec.set_op_number(exec.op_number() + kBackwardOps);
   Tensor back = backward_->forward(exec, reverse_time(exec, x, sequence), backward_state, segments);
   if (anti_causal_ == AntiCausal::kFromNext) {
     Tensor before = exec.zeros({sequence.rows(), 1, back.size(-1)});

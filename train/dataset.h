@@ -45,6 +45,9 @@ class Dataset {
   virtual std::int64_t max_length() const = 0;
   /// "nats a byte", "nats a sequence" or "squared error (scaled)".
   virtual std::string unit() const = 0;
+  /// What tells these data from others: kind, size and a hash of the content. A run is resumed on
+  /// data of the same fingerprint alone; an empty one is not compared.
+  virtual std::string fingerprint() const { return {}; }
 };
 
 struct DatasetOptions {

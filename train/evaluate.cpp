@@ -127,6 +127,7 @@ void run_mode(Exec& exec, const Model& model, const Tensor& input, State& state,
 
 EvalResult evaluate(Exec& exec, const Model& model, const Dataset& data, const EvalMode& mode,
                     std::int64_t limit) {
+  const TrainingScope inference(exec, false);
   const Task task = model.config().task;
   const bool pooled = task == Task::kClassify;
   Score score;

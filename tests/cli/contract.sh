@@ -173,6 +173,44 @@ done
 expect 0 "--resume where there is nothing starts fresh" "$rill" train --data text:text.txt --out fresh "${small[@]}" --resume
 same "and gives the same weights" run/model.safetensors fresh/model.safetensors
 expect 2 "--resume with another width" "$rill" train --data text:text.txt --out run --width 32 --resume
+says "both widths are named" "16.*32"
+find run -type f -exec cksum {} + | sort >before
+tail -n +2 text.txt >other.txt
+cp text.txt moved.txt
+while read -r flags; do
+  # shellcheck disable=SC2086
+  expect 2 "--resume with other $flags" "$rill" train --data text:text.txt --out run --resume $flags
+  says "a sentence with the run's name" "the run in run (has|is)"
+done <<'END'
+--layer gru
+--blocks 2
+--set state_size=8
+--dropout 0.1
+--length 16
+--batch 4
+--accumulate 2
+--seed 5
+--weight-decay 0.5
+--warmup 0.5
+--clip 3
+END
+sed -E 's/("state_size": )[0-9]+/\18/' run/config.json >other.json
+expect 2 "--resume with another --config" "$rill" train --data text:text.txt --out run --resume --config other.json
+says "both values are named" "state_size 16, 8 came"
+expect 2 "--resume with another --task" "$rill" train --data text:text.txt --out run --resume --task next
+expect 2 "--resume with other data" "$rill" train --data text:other.txt --out run --resume
+says "other data: both are named" "$(stat -c %s text.txt) bytes.*$(stat -c %s other.txt) bytes"
+find run -type f -exec cksum {} + | sort >after
+same "all these touched nothing" before after
+cp run/log.jsonl finished.jsonl
+expect 0 "--resume with flags that agree, the same data elsewhere" "$rill" train --data text:moved.txt --out run --resume \
+  "${small[@]}" --layer mamba --set state_size=16 --dropout 0 --seed 0 --warmup 0.05 --checkpoint-every 9 --json
+expect 0 "--resume with the run's own --config" "$rill" train --data text:text.txt --out run --resume --config run/config.json
+same "a finished run gains no line in its log" finished.jsonl run/log.jsonl
+cp -r two longer
+expect 0 "--resume with more --steps" "$rill" train --data text:text.txt --out longer --resume --steps 8
+[ "$(grep -c '"split":"train"' longer/log.jsonl)" = 8 ] || broken "more --steps" "8 training lines" "$(cat longer/log.jsonl)"
+rm -r longer
 # What a checkpoint holds beside weights and moments: the draws of dropout, the place between the
 # batches of a step, and carried states, RetNet's integer position and mLSTM's infinities among them.
 resumes() {  # NAME OPTION...: a run that has lost its later half ends with the same weights
@@ -205,6 +243,11 @@ done
 size=$(stat -c %s text.txt)
 [ "$(field tokens out)" = $((size / 20 - 1)) ] || broken "eval: predictions" "$((size / 20 - 1))" "$(field tokens out)"
 ok "eval: every held-out byte after the first once"
+mkdir -p elsewhere
+expect 0 "eval from another folder" bash -c "cd elsewhere && '$rill' eval ../run"
+mv run elsewhere/moved
+expect 0 "eval of a model that was moved" "$rill" eval elsewhere/moved
+mv elsewhere/moved run
 expect 0 "eval --data" "$rill" eval run --data text:text.txt
 head -c 20 text.txt >few.txt
 expect 1 "eval of data that are too few" "$rill" eval run --data text:few.txt
@@ -296,6 +339,12 @@ expect 1 "stream to a full disk" bash -c "'$rill' stream series <feed.csv >/dev/
 
 # ---- Series and images
 expect 0 "regress --target by name" "$rill" train --data csv:rows.csv --task regress --target c --out regress "${small[@]}"
+expect 2 "--resume with other --target" "$rill" train --data csv:rows.csv --target b --out regress --resume
+expect 2 "--resume with more --target" "$rill" train --data csv:rows.csv --target c,b --out regress --resume
+expect 0 "--resume with the same --target by number" "$rill" train --data csv:rows.csv --target 2 --out regress --resume
+head -n 150 rows.csv >fewer.csv
+expect 2 "--resume with fewer rows" "$rill" train --data csv:fewer.csv --out series --resume
+says "fewer rows: both are named" "200 rows.*149 rows"
 expect 0 "eval of a regression" "$rill" eval regress --json
 expect 0 "stream of a regression" bash -c "cut -d, -f1,2 feed.csv | '$rill' stream regress"
 grep -q , out && broken "stream of a regression" "one column" "$(head -n 1 out)"
@@ -315,6 +364,9 @@ parallel=$(field loss out)
 expect 0 "eval of a classifier, step" "$rill" eval images --mode step --json
 near "classifier: step agrees with parallel" "$parallel" "$(field loss out)" 1e-5  # the contract's figure
 expect 2 "IDX with a length that images do not have" "$rill" train --data idx:idx --out no --length 5
+{ printf '\0\0\x08\x01'; big 12; printf '\0\1\2\0\1\2\0\1\2\0\1\7'; } >idx/t10k-labels-idx1-ubyte
+expect 1 "IDX with a label that only test images have" "$rill" train --data idx:idx --out no
+says "and it is named" "test image 11 is 7"
 { printf '\0\0\x08\x03'; big 1200000; big 4; big 4; head -c 192 text.txt; } >idx/train-images-idx3-ubyte
 expect 1 "IDX that lies about its size" "$rill" train --data idx:idx --out no
 printf '1,2\n3,4\n5\n' >ragged.csv

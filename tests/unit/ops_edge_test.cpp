@@ -178,6 +178,7 @@ TEST_CASE("cross entropy of large logits is finite and counts what it should") {
 
 TEST_CASE("a dropout mask is a function of where it falls") {
   Exec exec({.threads = 2, .seed = 3});
+  const TrainingScope training(exec, true);
   Tape tape;
   const TapeScope scope(exec, &tape);
   const auto mask = [&](std::int64_t batch, std::int64_t time, std::int64_t length,
@@ -202,7 +203,15 @@ TEST_CASE("a dropout mask is a function of where it falls") {
   }
   // 7400 draws: five standard deviations.
   CHECK(std::abs(static_cast<double>(dropped) / 7400 - 0.25) < 5 * std::sqrt(0.25 * 0.75 / 7400));
-  const TapeScope off(exec, nullptr);
+  exec.set_step(0);
+  exec.set_seed(4);
+  CHECK_FALSE(same_bits(mask(2, 0, 100, 0), whole));
+  exec.set_seed(3);
+  {
+    const TapeScope off(exec, nullptr);  // a tape has no say in it
+    CHECK(same_bits(mask(2, 0, 100, 0), whole));
+  }
+  const TrainingScope inference(exec, false);
   CHECK(same_bits(dropout(exec, whole.view({2, 100, 37}), 0.25), whole));
 }
 

@@ -105,6 +105,7 @@ std::vector<Case> elementwise_cases() {
        }});
   cases.push_back({"dropout",
                    [](Exec& exec, std::span<const Tensor> x) {
+                     const TrainingScope training(exec, true);
                      exec.set_op_number(0);
                      return std::vector{dropout(exec, x[0], 0.3)};
                    },
