@@ -356,7 +356,11 @@ std::string to_json(const ModelConfig& config) {
     rill["output_scale"] = config.output_scaling.scale;
     rill["target_columns"] = config.target_columns;
   }
-  return root.dump(2) + "\n";
+  try {
+    return root.dump(2) + "\n";
+  } catch (const json::type_error&) {
+    fail(ErrorCode::kConfig, "config.json is UTF-8; a path or name that is not came.");
+  }
 }
 
 }  // namespace rill
