@@ -65,8 +65,8 @@ class State {
 
   /// Writes fields "PREFIXname" and a description of the spec.
   void save(TensorWriter& writer, const std::string& prefix = "state.") const;
-  /// Reads what save() wrote; Error(kState) unless it belongs to `spec` (layer, names, shapes,
-  /// dtypes, version).
+  /// Reads what save() wrote; Error(kState) unless it belongs to `spec` (layer, names and no others
+  /// behind the prefix, shapes, dtypes, batch, version) and is free of NaN.
   static State load(const TensorReader& reader, const StateSpec& spec,
                     const std::string& prefix = "state.");
 

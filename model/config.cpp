@@ -297,7 +297,11 @@ std::string to_json(const ModelConfig& config) {
   }
   root["rill"] = rill_object(config);
   if (!own.empty()) root["rill"]["options"] = own;
-  return root.dump(2) + "\n";
+  try {
+    return root.dump(2) + "\n";
+  } catch (const Json::type_error&) {
+    fail(ErrorCode::kConfig, "config.json is UTF-8; a path or name that is not came.");
+  }
 }
 
 }  // namespace rill

@@ -22,6 +22,11 @@ class Archive : public TensorWriter, public TensorReader {
   bool has_tensor(std::string_view name) const override {
     return tensors.contains(std::string(name));
   }
+  std::vector<std::string> tensor_names() const override {
+    std::vector<std::string> names;
+    for (const auto& [name, value] : tensors) names.push_back(name);
+    return names;
+  }
   Tensor tensor(std::string_view name) const override { return tensors.at(std::string(name)); }
   bool has_text(std::string_view key) const override { return texts.contains(std::string(key)); }
   std::string text(std::string_view key) const override { return texts.at(std::string(key)); }
