@@ -85,7 +85,7 @@ Stepper Stepper::record(Exec& exec, const Shape& input, DType input_dtype, const
   program.parameters = std::move(parameters);
   program.input_shape = without_time(input);
   program.input = Tensor::zeros(input, input_dtype, exec.device());
-  State placeholder = State::fresh(spec, program.batch);
+  State placeholder = State::fresh(spec, program.batch).to(exec.device());
   program.recorder.mark_stream(program.input, -1);
   for (std::size_t f = 0; f < spec.fields.size(); ++f)
     program.recorder.mark_stream(placeholder.fields()[f], static_cast<int>(f));
