@@ -18,7 +18,7 @@ Tensor Gradients::find(const Tensor& tensor) const {
   return it == values_.end() ? Tensor() : it->second.value;
 }
 
-void Gradients::add(Exec& exec, const Tensor& tensor, Tensor gradient) {
+void Gradients::add(Exec& exec, const Tensor& tensor, const Tensor& gradient) {
   const auto [it, first] = values_.try_emplace(tensor.id(), Entry{tensor, gradient});
   if (first) return;
   unshare(it->second.value);

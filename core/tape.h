@@ -20,7 +20,7 @@ class Gradients {
   Tensor find(const Tensor& tensor) const;
   /// Adds `gradient` (same shape and dtype). The first is taken over, not copied; it may be shared:
   /// what is shared is copied before it is written to.
-  void add(Exec& exec, const Tensor& tensor, Tensor gradient);
+  void add(Exec& exec, const Tensor& tensor, const Tensor& gradient);
   /// A tensor of zeros, or what has arrived so far: kernels that accumulate write here.
   Tensor accumulator(Exec& exec, const Tensor& tensor);
   void erase(const Tensor& tensor) { values_.erase(tensor.id()); }

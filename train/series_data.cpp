@@ -36,7 +36,8 @@ Scaling measure(const Tensor& rows, std::int64_t count, const std::vector<std::i
 
 class SeriesData final : public Dataset {
  public:
-  SeriesData(Tensor rows, const std::vector<std::string>& names, const DatasetOptions& options)
+  SeriesData(const Tensor& rows, const std::vector<std::string>& names,
+             const DatasetOptions& options)
       : dtype_(options.dtype), task_(options.task_given ? options.task : Task::kPredictNext) {
     check(rows.size(0) >= 8, ErrorCode::kValue, "Series: at least 8 rows were expected, {} came.",
           rows.size(0));
