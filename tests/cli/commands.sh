@@ -96,6 +96,7 @@ expect 1 "a byte order mark in the second line" bash -c "(head -n 1 feed.csv; pr
 for signal in INT TERM; do
   rm -f half.state
   mkfifo feed.$signal
+  : >half
   "$rill" stream series --latency --save-state half.state <feed.$signal >half 2>err &
   pid=$!
   exec 9>feed.$signal

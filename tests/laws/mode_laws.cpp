@@ -143,7 +143,16 @@ void one_length(Finding& finding, const Subject& subject, Exec& exec, std::int64
       if (length == 0) finding.add(same_state(got.state, initial));
       const Reference expected = reference(subject, width, x, initial);
       add(forward, got, expected);
-      if (batch > 0) add(steps, run_steps(exec, *layer, x, initial), expected);
+      if (batch == 0) continue;
+      // Where forward is another algorithm than the steps, so is what plain loops owe.
+      Reference expected_steps = expected;
+      if (!subject.variant->sequential && subject.dtype == DType::kFloat32) {
+        const PlainKernels plain;
+        const auto plain_layer = subject.make(width, subject.dtype);
+        Exec plain_exec({.threads = 1});
+        expected_steps.plain = run_steps(plain_exec, *plain_layer, x, initial);
+      }
+      add(steps, run_steps(exec, *layer, x, initial), expected_steps);
     }
   }
   forward.judge(finding, subject.dtype);

@@ -340,7 +340,7 @@ TEST_CASE("S4D's options of the initialisation arrive in its parameters") {
   CHECK_THROWS_AS(S4d({.width = 2, .dropout = 1.0}, DType::kFloat32, 1), Error);
 }
 
-TEST_CASE("S4D drops elements between GELU and linear map, while a tape records") {
+TEST_CASE("S4D drops elements between GELU and linear map, in training") {
   const std::int64_t width = 16;
   const S4d layer({.width = width, .activation = false, .dropout = 0.25}, DType::kFloat64, 2);
   auto p = parameters_of(layer);
@@ -355,9 +355,7 @@ TEST_CASE("S4D drops elements between GELU and linear map, while a tape records"
   const Tensor x = random_tensor({2, 50, width}, 5);
   State first = layer.initial_state(exec, 2), second = layer.initial_state(exec, 2);
   const Tensor whole = layer.forward(exec, x, first);
-  Tape tape;
-  tape.watch(x);
-  const TapeScope scope(exec, &tape);
+  const TrainingScope training(exec, true);
   const Tensor dropped = layer.forward(exec, x, second);
   std::int64_t zeros = 0;
   for (std::int64_t i = 0; i < whole.numel(); ++i) {
