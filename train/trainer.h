@@ -70,12 +70,13 @@ struct TrainHooks {
 /// log.jsonl and checkpoints/step-N.safetensors (configuration, options, weights, moments, carried
 /// state, position in the data: one file), the first of them of step 0. With `resume` it goes on
 /// from the last whole checkpoint, as if never stopped, and drops log lines past it; where there is
-/// none it starts fresh. Without, Error(kConfig) where `out` exists; nothing is touched then, nor
-/// by Error(kConfig) for options out of range, an illegal `config`, or a run that was trained on
-/// other data (Dataset::fingerprint). Error(kValue) where a loss, a gradient or a parameter is no
-/// longer finite and Error(kSystem) where a file cannot be written (disk full): the last checkpoint
-/// and the weights saved with it stand. A run that fails before its first step is done leaves
-/// nothing behind. Dropout draws by `options.seed`, whatever the Exec's seed is.
+/// none it starts fresh, and weights that lie there are kept as model.safetensors.before. Without,
+/// Error(kConfig) where `out` exists; nothing is touched then, nor by Error(kConfig) for options
+/// out of range, an illegal `config`, or a run that was trained on other data
+/// (Dataset::fingerprint). Error(kValue) where a loss, a gradient or a parameter is no longer
+/// finite and Error(kSystem) where a file cannot be written (disk full): the last checkpoint and
+/// the weights saved with it stand. A run that fails before its first step is done leaves nothing
+/// behind. Dropout draws by `options.seed`, whatever the Exec's seed is.
 TrainResult train(Exec& exec, const ModelConfig& config, const Dataset& data,
                   const TrainOptions& options, const std::string& out, bool resume,
                   const TrainHooks& hooks = {});
