@@ -106,7 +106,7 @@ void Progress::update(double done, const std::string& note) {
   shown_ = true;
   const double rate = seconds > 0 ? (done - first_) / seconds : 0;
   const std::string left =
-      rate > 0 && total_ > 0 ? short_time((total_ - done) / rate) + " left" : "";
+      rate > 0 && total_ > 0 ? short_time(std::max(0.0, (total_ - done) / rate)) + " left" : "";
   const std::string speed = formatted("{} {}/s", short_number(rate), unit_);
   if (!terminal_) {
     print_to(stderr, "{} {}{}, {}{}{}{}{}\n", short_number(done), unit_,

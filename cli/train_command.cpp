@@ -8,6 +8,7 @@
 #include <rill/core/format.h>
 
 #include <filesystem>
+#include <optional>
 
 namespace rill::cli {
 namespace {
@@ -22,6 +23,7 @@ struct TrainFlags {
   bool resume = false;
   TrainOptions options;
   CLI::App* app = nullptr;
+  std::optional<Task> config_task;  // where the file of --config names one
 
   bool given(const char* flag) const { return app->count(flag) > 0; }
 };
@@ -38,13 +40,29 @@ void set_options(ModelConfig& config, const std::vector<std::string>& sets) {
   }
 }
 
-ModelConfig model_config(const TrainFlags& flags) {
+// The file of --config, by its own name in what is wrong with it.
+ModelConfig read_config(TrainFlags& flags) {
+  const std::string text = read_text_file(flags.config_file, std::int64_t{16} << 20);
+  try {
+    ModelConfig config = parse_config(text);
+    if (nlohmann::json::parse(text).contains("/rill/task"_json_pointer))
+      flags.config_task = config.task;
+    return config;
+  } catch (const Error& error) {
+    constexpr std::string_view kName = "config.json";
+    const std::string sentence = error.what();
+    if (!sentence.starts_with(kName)) throw;
+    throw Error(error.code(), flags.config_file + sentence.substr(kName.size()));
+  }
+}
+
+ModelConfig model_config(TrainFlags& flags) {
   ModelConfig config;
   if (flags.given("--config")) {
     for (const char* flag : {"--layer", "--blocks", "--width"})
       check(!flags.given(flag), ErrorCode::kConfig, "{} or --config was expected, both came.",
             flag);
-    config = parse_config(read_text_file(flags.config_file, std::int64_t{16} << 20));
+    config = read_config(flags);
   } else {
     config = ModelConfig::for_layer(flags.layer, flags.width, flags.blocks);
   }
@@ -59,11 +77,6 @@ std::string with_absolute_path(const std::string& spec) {
   std::error_code error;
   const auto path = std::filesystem::absolute(spec.substr(colon + 1), error).lexically_normal();
   return error ? spec : spec.substr(0, colon + 1) + path.string();
-}
-
-ModelConfig saved_config(const TrainFlags& flags) {
-  return parse_config(
-      read_text_file(std::filesystem::path(flags.out) / "config.json", std::int64_t{16} << 20));
 }
 
 // The stored run's options, with what the command line may still change.
@@ -99,7 +112,7 @@ nlohmann::json fields_of(const ModelConfig& config) {
 }
 
 // What the command line says of the data and the model, against what the run in --out is.
-void check_resumed_model(const TrainFlags& flags, const ModelConfig& saved, const Dataset& data) {
+void check_resumed_model(TrainFlags& flags, const ModelConfig& saved, const Dataset& data) {
   const auto same = [&](const std::string& name, const auto& was, const auto& is) {
     check(was == is, ErrorCode::kConfig, "--resume: the run in {} has {} {}, {} came.", flags.out,
           name, was, is);
@@ -127,23 +140,56 @@ void check_resumed_model(const TrainFlags& flags, const ModelConfig& saved, cons
   }
 }
 
-// The data of a new run, or of one that is resumed: then scaled as they were.
-std::unique_ptr<Dataset> data_of(const TrainFlags& flags, const ModelConfig* saved) {
-  DatasetOptions options{.target_columns = flags.targets, .trained = saved};
+// The data of a new run with this config, or of one that is resumed: then scaled as they were.
+std::unique_ptr<Dataset> data_of(const TrainFlags& flags, const ModelConfig& config, bool resumed) {
+  DatasetOptions options{.target_columns = flags.targets, .trained = resumed ? &config : nullptr};
   options.task_given = !flags.task.empty();
   if (options.task_given) options.task = task_from(flags.task);
-  if (saved) {
-    check(!options.task_given || options.task == saved->task, ErrorCode::kConfig,
-          "--resume: the run in {} has the task {}, --task {} came.", flags.out,
-          to_string(saved->task), flags.task);
-    options.task = saved->task;
+  check(!resumed || !options.task_given || options.task == config.task, ErrorCode::kConfig,
+        "--resume: the run in {} has the task {}, --task {} came.", flags.out,
+        to_string(config.task), flags.task);
+  if (!options.task_given && (resumed || flags.config_task)) {
+    options.task = config.task;
     options.task_given = true;
-    if (!flags.given("--target"))
-      for (const std::int64_t column : saved->target_columns)
-        options.target_columns.push_back(std::to_string(column));
   }
+  if (options.task == Task::kRegress && !flags.given("--target"))
+    for (const std::int64_t column : config.target_columns)
+      options.target_columns.push_back(std::to_string(column));
   return open_dataset(flags.data, options);
 }
+
+// A word as a shell reads it.
+std::string shell_word(const std::string& text) {
+  constexpr std::string_view kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:=,+@%-";
+  if (!text.empty() && text.find_first_not_of(kPlain) == std::string::npos) return text;
+  std::string word = "'";
+  for (const char c : text) word += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return word + "'";
+}
+
+// Progress of a run whose records these are: steps, or seconds of --minutes.
+class TrainProgress {
+ public:
+  explicit TrainProgress(const TrainOptions& options)
+      : timed_(options.minutes > 0),
+        progress_(timed_ ? "s" : "steps",
+                  timed_ ? 60 * options.minutes : static_cast<double>(options.steps)) {}
+
+  void show(const TrainRecord& r) {
+    if (r.split == "train")
+      train_ = formatted("step {} loss {:.4f}, {} tokens/s", r.step, r.loss,
+                         short_number(r.tokens_per_s));
+    else
+      heldout_ = formatted(", held out {:.4f}", r.loss);
+    progress_.update(timed_ ? r.seconds : static_cast<double>(r.step), train_ + heldout_);
+  }
+
+ private:
+  bool timed_;
+  Progress progress_;
+  std::string train_, heldout_;
+};
 
 void report(const TrainFlags& flags, const Model& model, const TrainResult& result,
             const Dataset& data) {
@@ -162,7 +208,7 @@ void report(const TrainFlags& flags, const Model& model, const TrainResult& resu
     print_to(
         stderr,
         "Stopped after step {}; all is saved. To go on: rill train --data {} --out {} --resume\n",
-        result.steps, flags.data, flags.out);
+        result.steps, shell_word(flags.data), shell_word(flags.out));
   else if (!flags.common.json)
     print_to(stderr, "Done: {} steps in {}, {} tokens/s, held-out loss {:.4f} {}. Model in {}\n",
              result.steps, short_time(result.seconds), short_number(result.tokens_per_s),
@@ -171,24 +217,29 @@ void report(const TrainFlags& flags, const Model& model, const TrainResult& resu
 
 int run_train(TrainFlags& flags) {
   std::error_code ignored;
+  check(!flags.out.empty(), ErrorCode::kConfig,
+        "--out: the name of a folder was expected, '' came.");
   check(flags.resume || !std::filesystem::exists(flags.out, ignored), ErrorCode::kConfig,
         "train: the folder {} exists; give another --out, or --resume to go on with what it holds.",
         flags.out);
   ModelConfig config;
-  const auto saved = flags.resume ? saved_train_options(flags.out) : std::nullopt;
+  const auto saved = flags.resume ? saved_run(flags.out) : std::nullopt;
   if (saved) {
-    flags.options = resumed_options(flags, *saved);
-    config = saved_config(flags);
+    flags.options = resumed_options(flags, saved->options);
+    config = saved->config;
   } else {
     config = model_config(flags);
   }
-  const auto data = data_of(flags, saved ? &config : nullptr);
+  const auto data = data_of(flags, config, saved.has_value());
   if (saved) {
     check_resumed_model(flags, config, *data);
   } else {
     data->describe(config);
     config.data = with_absolute_path(flags.data);
     if (!flags.given("--length")) flags.options.length = data->default_length();
+    if (config.task == Task::kLanguageModel && config.vocab_size > 256)
+      print_to(stderr, "The vocabulary of {} stays {}; bytes are its first 256 tokens.\n",
+               flags.config_file, config.vocab_size);
   }
   Exec exec(flags.common.exec_options());
   const Model shape(config, DType::kFloat32, 0);
@@ -197,20 +248,14 @@ int run_train(TrainFlags& flags) {
       config.layer, config.num_hidden_layers, config.hidden_size,
       short_number(static_cast<double>(shape.parameter_count())),
       short_bytes(static_cast<double>(shape.state_spec().bytes())), exec.threads(), cpu_target());
-  const bool timed = flags.options.minutes > 0;
-  Progress progress(timed ? "s" : "steps",
-                    timed ? 60 * flags.options.minutes : static_cast<double>(flags.options.steps));
-  std::string heldout;
-  TrainHooks hooks{.record =
-                       [&](const TrainRecord& r) {
-                         if (r.split == "heldout") heldout = formatted(", held out {:.4f}", r.loss);
-                         progress.update(timed ? r.seconds : static_cast<double>(r.step),
-                                         formatted("step {} loss {:.4f}{}, {} tokens/s", r.step,
-                                                   r.loss, heldout, short_number(r.tokens_per_s)));
-                       },
-                   .stop = &catch_signals()};
+  std::optional<TrainProgress> progress(std::in_place, flags.options);
+  const TrainHooks hooks{
+      .record = [&](const TrainRecord& r) { progress->show(r); },
+      .stop = &catch_signals(),
+      .remark = [](const std::string& sentence) { print_to(stderr, "{}\n", sentence); }};
   const TrainResult result =
       train(exec, config, *data, flags.options, flags.out, flags.resume, hooks);
+  progress.reset();  // ends the bar's line
   report(flags, shape, result, *data);
   return kSuccess;
 }
@@ -247,28 +292,34 @@ void add_train(CLI::App& app, std::vector<std::pair<CLI::App*, Run>>& commands) 
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40))
       ->capture_default_str();
   command->add_option("--minutes", o.minutes, "Train so long instead of --steps")
-      ->check(CLI::PositiveNumber);
+      ->check(Positive());
   command->add_option("--lr", o.adam.lr, "Peak learning rate")
-      ->check(CLI::PositiveNumber)
+      ->check(Positive())
       ->capture_default_str();
   command
       ->add_option("--weight-decay", o.adam.weight_decay,
                    "Of weights; not of norms, biases, A, dt, Mamba's D, S4D's B")
-      ->check(CLI::NonNegativeNumber)
+      ->check(NonNegative())
       ->capture_default_str();
   command->add_option("--warmup", o.warmup, "Part of the run with a growing rate")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(Fraction())
       ->capture_default_str();
   command->add_option("--clip", o.clip, "Largest global norm of the gradient; 0: none")
-      ->check(CLI::NonNegativeNumber)
+      ->check(NonNegative())
       ->capture_default_str();
   command->add_option("--accumulate", o.accumulate, "Batches a step")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
   command->add_option("--dropout", flags->dropout, "Of what blocks add to the residual")
+      ->check(Fraction())
       ->check(CLI::Range(0.0, 0.999))
       ->capture_default_str();
   command->add_option("--seed", o.seed, "Seed of parameters, data order and dropout")
+      ->check([](const std::string& text) {  // std::stoull takes -1
+        return text.starts_with('-')
+                   ? formatted("a number of at least 0 was expected, '{}' came.", text)
+                   : std::string();
+      })
       ->capture_default_str();
   command->add_option("--checkpoint-every", o.checkpoint_every, "Steps between checkpoints")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40))

@@ -221,6 +221,13 @@ void ModelConfig::validate() const {
     range("rill.input_size", input_size, 1, 1 << 20);
     range("rill.output_size", output_size, 1, 1 << 20);
   }
+  for (const auto& [name, scaling] :
+       {std::pair{"input", &input_scaling}, {"output", &output_scaling}})
+    for (const auto& [part, values] :
+         {std::pair{"mean", &scaling->mean}, {"scale", &scaling->scale}})
+      for (const double value : *values)
+        check(std::isfinite(value), ErrorCode::kConfig,
+              "config.json: rill.{}_{} is finite, {} came.", name, part, value);
   Options values(find_layer_type(layer).options);
   for (const auto& [name, value] : options) values.set(name, value);
 }

@@ -25,12 +25,18 @@ std::unique_ptr<Dataset> open_dataset(const std::string& spec, const DatasetOpti
   const std::string path = colon == std::string::npos ? "" : spec.substr(colon + 1);
   check(colon != std::string::npos && !path.empty(), ErrorCode::kConfig,
         "Data: text:FILE, idx:DIR, csv:FILE or npy:FILE was expected, '{}' came.", spec);
+  const auto check_no_targets = [&] {
+    check(options.target_columns.empty(), ErrorCode::kConfig,
+          "{}: target columns go with csv and npy data.", spec);
+  };
   if (kind == "text") {
     check_task(options, "text", {Task::kLanguageModel});
+    check_no_targets();
     return open_text(path);
   }
   if (kind == "idx") {
     check_task(options, "idx", {Task::kClassify});
+    check_no_targets();
     return open_images(path, options);
   }
   check(kind == "csv" || kind == "npy", ErrorCode::kConfig,

@@ -30,7 +30,8 @@ struct Example {
 class Dataset {
  public:
   virtual ~Dataset() = default;
-  /// Sets task, sizes and scaling of a model for this data.
+  /// Sets task, sizes and scaling of a model for this data; a vocabulary that is larger than the
+  /// data's stays. Error(kConfig) for one that is smaller.
   virtual void describe(ModelConfig& config) const = 0;
   /// Batch number `index` of a run; `length` lies in [1, max_length()]. Error(kConfig) for images
   /// of another length than theirs.

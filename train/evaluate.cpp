@@ -3,6 +3,7 @@
 #include <rill/train/evaluate.h>
 #include <rill/train/objective.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstring>
@@ -29,6 +30,7 @@ struct Score {
   double loss = 0;
   std::int64_t tokens = 0;
   std::int64_t right = 0;
+  std::int64_t steps = 0;  // of the sequences
 
   void add(Exec& exec, Task task, const Tensor& output, const Tensor& target, std::int64_t first) {
     if (task == Task::kPredictNext || task == Task::kRegress) {
@@ -89,6 +91,50 @@ void run_steps(Exec& exec, const Model& model, const Tensor& input, State& state
   if (pooled) visit(length, y);
 }
 
+// Thrown out of the tiles of a sequence once the caller's stop is set.
+struct Stopped {};
+
+// The first `limit` steps of [1, T(, C)].
+Tensor first_steps(const Tensor& input, std::int64_t limit) {
+  std::vector<std::int64_t> extents(input.shape().extents().begin() + 1,
+                                    input.shape().extents().end());
+  const Tensor part = input.view(Shape(extents)).rows(0, limit);
+  return part.view(part.shape().prepend(1));
+}
+
+// Adds every held-out sequence to the score, whose sums hold after a Stopped too.
+void score_all(Exec& exec, const Model& model, const Dataset& data, const EvalMode& mode,
+               std::int64_t limit, const EvalProgress& progress, const std::atomic<bool>* stop,
+               Score& score) {
+  const Task task = model.config().task;
+  const bool pooled = task == Task::kClassify;
+  const auto stop_here = [&] {
+    if (stop && stop->load(std::memory_order_relaxed)) throw Stopped();
+  };
+  std::int64_t sequences = data.heldout_count();
+  for (std::int64_t i = 0; i < sequences; ++i) {
+    stop_here();
+    const Example example = data.heldout(i);
+    Tensor input = example.input;
+    if (limit > 0 && !pooled && limit < input.size(1)) input = first_steps(input, limit);
+    if (limit > 0 && pooled && i == 0)
+      sequences =
+          std::clamp<std::int64_t>(limit / std::max<std::int64_t>(1, input.size(1)), 1, sequences);
+    if (progress && (!pooled || i == 0)) progress(0, pooled ? sequences : input.size(1));
+    State state = model.initial_state(exec, 1);
+    std::int64_t read = 0;  // of this sequence
+    run_mode(exec, model, input, state, mode, [&](std::int64_t first, const Tensor& y) {
+      score.add(exec, task, y, example.target, pooled ? 0 : first);
+      const std::int64_t end = pooled ? first : first + y.size(1);
+      score.steps += end - read;
+      read = end;
+      if (progress && !pooled) progress(end, input.size(1));
+      if (end < input.size(1)) stop_here();
+    });
+    if (progress && pooled) progress(i + 1, sequences);
+  }
+}
+
 }  // namespace
 
 EvalMode EvalMode::parse(const std::string& text) {
@@ -131,32 +177,21 @@ void run_mode(Exec& exec, const Model& model, const Tensor& input, State& state,
 }
 
 EvalResult evaluate(Exec& exec, const Model& model, const Dataset& data, const EvalMode& mode,
-                    std::int64_t limit, const EvalProgress& progress) {
+                    std::int64_t limit, const EvalProgress& progress,
+                    const std::atomic<bool>* stop) {
   const TrainingScope inference(exec, false);
   const Task task = model.config().task;
-  const bool pooled = task == Task::kClassify;
+  const std::int64_t time = exec.time();
   Score score;
-  const std::int64_t sequences =
-      pooled && limit > 0 ? std::min(limit, data.heldout_count()) : data.heldout_count();
-  if (progress && pooled) progress(0, sequences);
-  for (std::int64_t i = 0; i < sequences; ++i) {
-    const Example example = data.heldout(i);
-    Tensor input = example.input;
-    if (!pooled && limit > 0 && limit < input.size(1)) {
-      std::vector<std::int64_t> extents(input.shape().extents().begin() + 1,
-                                        input.shape().extents().end());
-      input = input.view(Shape(extents)).rows(0, limit);
-      input = input.view(input.shape().prepend(1));
-    }
-    if (progress && !pooled) progress(0, input.size(1));
-    State state = model.initial_state(exec, 1);
-    run_mode(exec, model, input, state, mode, [&](std::int64_t first, const Tensor& y) {
-      score.add(exec, task, y, example.target, pooled ? 0 : first);
-      if (progress && !pooled) progress(first + y.size(1), input.size(1));
-    });
-    if (progress && pooled) progress(i + 1, sequences);
+  bool stopped = false;
+  try {
+    score_all(exec, model, data, mode, limit, progress, stop, score);
+  } catch (const Stopped&) {
+    exec.set_time(time);
+    stopped = true;
   }
-  check(score.tokens > 0, ErrorCode::kValue, "evaluate: there is nothing held out to predict.");
+  check(stopped || score.tokens > 0, ErrorCode::kValue,
+        "evaluate: there is nothing held out to predict.");
   const bool series = task == Task::kPredictNext || task == Task::kRegress;
   const auto tokens = static_cast<double>(score.tokens);
   return {.loss = score.loss / tokens,
@@ -164,7 +199,9 @@ EvalResult evaluate(Exec& exec, const Model& model, const Dataset& data, const E
           .tokens = score.tokens,
           .accuracy = series ? std::numeric_limits<double>::quiet_NaN()
                              : static_cast<double>(score.right) / tokens,
-          .mode = mode.text()};
+          .mode = mode.text(),
+          .steps = score.steps,
+          .stopped = stopped};
 }
 
 }  // namespace rill

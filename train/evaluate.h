@@ -1,6 +1,7 @@
 // Evaluation on held-out data, in either mode of the same model.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -28,16 +29,20 @@ struct EvalResult {
   double accuracy = 0;      // part of predictions whose largest logit is right; NaN for series
   std::string mode;
   std::string split = "heldout";
+  std::int64_t steps = 0;  // of the sequences that were read: bytes, rows, pixels
+  bool stopped = false;    // before the end; the other figures are of what was read until then
 };
 
 /// Sees how many of how many steps of a sequence (sequences, for classifiers) are done, first 0.
 using EvalProgress = std::function<void(std::int64_t done, std::int64_t total)>;
 
-/// Scores every held-out sequence from a fresh state; `limit` > 0: only that many first steps
-/// (sequences, for classifiers). Error(kValue) where nothing is held out, Error(kShape / kDType)
-/// where the data do not fit the model.
+/// Scores every held-out sequence from a fresh state; `limit` > 0: only that many first steps (of
+/// classifiers as many whole sequences as have these steps, at least one). Once `stop` is set, it
+/// returns at the end of a tile of steps. Error(kValue) where nothing is held out, Error(kShape /
+/// kDType) where the data do not fit the model.
 EvalResult evaluate(Exec& exec, const Model& model, const Dataset& data, const EvalMode& mode,
-                    std::int64_t limit = 0, const EvalProgress& progress = nullptr);
+                    std::int64_t limit = 0, const EvalProgress& progress = nullptr,
+                    const std::atomic<bool>* stop = nullptr);
 
 /// Runs one sequence [1, T(, C)] through the model in a mode; `visit(first, y)` sees outputs of
 /// consecutive steps [1, n, C] (of classifiers the one after the last step [1, C]). Language models

@@ -2,6 +2,7 @@
 #include <rill/io/atomic_file.h>
 #include <rill/io/text_file.h>
 #include <rill/train/run_folder.h>
+#include <rill/train/saved_number.h>
 
 #include <nlohmann/json.hpp>
 
@@ -60,6 +61,7 @@ void remove_stale(const fs::path& folder) {
 }  // namespace
 
 void RunFolder::check_free(const std::string& path, bool resume) {
+  check(!path.empty(), ErrorCode::kConfig, "train: the name of a folder was expected, '' came.");
   std::error_code error;
   const bool exists = fs::exists(path, error);
   check(resume || !exists, ErrorCode::kConfig,
@@ -69,37 +71,67 @@ void RunFolder::check_free(const std::string& path, bool resume) {
         "train: {} exists and is no folder.", path);
 }
 
+void RunFolder::note_made(const fs::path& path) {
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) made_.push_back(path);
+}
+
 void RunFolder::create(const std::string& config) {
+  std::vector<fs::path> folders;
+  for (fs::path folder = path_ / "checkpoints"; !folder.empty() && folder != folder.root_path();
+       folder = folder.parent_path())
+    folders.push_back(folder);
+  for (auto folder = folders.rbegin(); folder != folders.rend(); ++folder) note_made(*folder);
   std::error_code error;
   fs::create_directories(path_ / "checkpoints", error);
   check(!error, ErrorCode::kSystem, "train: the folder {} cannot be made: {}.", path(),
         error.message());
   remove_stale(path_);
   remove_stale(path_ / "checkpoints");
+  note_made(path_ / "config.json");
   write_file_atomically(path_ / "config.json", config);
 }
 
-std::optional<SafetensorsReader> RunFolder::last_checkpoint() const {
+void RunFolder::remove_made() noexcept {
+  log_.close();
+  std::error_code ignored;  // what cannot be removed is only in the way
+  for (auto path = made_.rbegin(); path != made_.rend(); ++path) fs::remove(*path, ignored);
+  made_.clear();
+}
+
+std::optional<SafetensorsReader> RunFolder::last_checkpoint(const Remark& remark) const {
   const auto found = checkpoints_in(path_ / "checkpoints");
   for (auto it = found.rbegin(); it != found.rend(); ++it) {
     try {
-      SafetensorsReader reader = SafetensorsReader::open(it->second);
-      if (reader.has_text("rill.checkpoint") &&
-          reader.text("rill.step") == std::to_string(it->first))
-        return reader;
-    } catch (const Error&) {
-      // Damaged: the one before it is the last whole one.
+      return open_checkpoint(it->second, it->first);
+    } catch (const Error& error) {
+      if (remark) remark(formatted("A damaged checkpoint is passed over. {}", error.what()));
     }
   }
+  if (remark && !found.empty())
+    remark(formatted("No checkpoint in {} is whole; the run starts over.", path()));
   return std::nullopt;
 }
 
-void RunFolder::save_checkpoint(std::int64_t step, const SafetensorsWriter& writer,
-                                std::int64_t keep) const {
+void RunFolder::put_weights_aside(const Remark& remark) const {
+  const fs::path weights = path_ / "model.safetensors";
+  std::error_code error;
+  if (!fs::exists(weights, error)) return;
+  fs::rename(weights, path_ / "model.safetensors.before", error);
+  check(!error, ErrorCode::kSystem, "train: {} cannot be renamed: {}.", weights.string(),
+        error.message());
+  if (remark) remark(formatted("The weights in {} are kept as model.safetensors.before.", path()));
+}
+
+void RunFolder::save_checkpoint(std::int64_t step, const CheckpointWriter& writer,
+                                std::int64_t keep) {
   const fs::path folder = path_ / "checkpoints";
-  writer.write(folder / ("step-" + std::to_string(step) + ".safetensors"));
+  const fs::path file = folder / ("step-" + std::to_string(step) + ".safetensors");
+  note_made(file);
+  writer.write(file);
   if (keep <= 0) return;
-  const auto found = checkpoints_in(folder);
+  auto found = checkpoints_in(folder);
+  found.erase(found.upper_bound(step), found.end());  // damaged, or not of this run
   auto old = static_cast<std::int64_t>(found.size()) - keep;
   for (auto it = found.begin(); it != found.end() && old > 0; ++it, --old) {
     std::error_code ignored;  // what cannot be removed is only in the way
@@ -124,6 +156,7 @@ void RunFolder::open_log(std::int64_t step) {
         heldout_[at] = value["loss"].get<double>();
     }
   }
+  note_made(file);
   write_file_atomically(file, kept);
   log_.open(file, std::ios::app);
 }
@@ -139,10 +172,12 @@ void RunFolder::log(const TrainRecord& record) {
         "train: log.jsonl in {} cannot be written; is the disk full?", path());
 }
 
-std::optional<TrainOptions> saved_train_options(const std::string& out) {
+std::optional<SavedRun> saved_run(const std::string& out) {
   const auto checkpoint = RunFolder(out).last_checkpoint();
   if (!checkpoint) return std::nullopt;
-  return TrainOptions::from_json(checkpoint->text("rill.options"));
+  return SavedRun{number_from<std::int64_t>(*checkpoint, "rill.step"),
+                  parse_config(checkpoint->text("rill.config")),
+                  TrainOptions::from_json(checkpoint->text("rill.options"))};
 }
 
 }  // namespace rill

@@ -1,6 +1,6 @@
 // Rows of numbers (CSV, npy) as a series. The last 10 % of the rows are held out. Training reads
 // windows at random places, each from a fresh state. Columns are scaled to mean 0 and deviation 1
-// of the training rows; a constant column by 1.
+// of the training rows; a column that does not move there, but for rounding, by 1.
 #include <rill/core/check.h>
 #include <rill/core/random.h>
 #include <rill/io/csv.h>
@@ -11,46 +11,63 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 namespace rill {
 namespace {
 
-Scaling measure(const Tensor& rows, std::int64_t count, const std::vector<std::int64_t>& columns) {
+// Mean and scale of the first `count` rows of a column.
+std::pair<double, double> measure(const Tensor& rows, std::int64_t count, std::int64_t column) {
   const std::int64_t width = rows.size(1);
   const double* values = rows.data<double>();
-  Scaling scaling;
-  for (const std::int64_t column : columns) {
-    double mean = 0, square = 0;
-    for (std::int64_t t = 0; t < count; ++t)
-      mean += values[t * width + column] / static_cast<double>(count);
-    for (std::int64_t t = 0; t < count; ++t) {
-      const double difference = values[t * width + column] - mean;
-      square += difference * difference / static_cast<double>(count);
-    }
-    scaling.mean.push_back(mean);
-    scaling.scale.push_back(square > 0 ? std::sqrt(square) : 1.0);
+  double mean = 0, square = 0, least = values[column], most = least;
+  for (std::int64_t t = 0; t < count; ++t) {
+    const double value = values[t * width + column];
+    mean += value / static_cast<double>(count);
+    least = std::min(least, value);
+    most = std::max(most, value);
   }
-  return scaling;
+  if (least == most) return {least, 1.0};
+  for (std::int64_t t = 0; t < count; ++t) {
+    const double difference = values[t * width + column] - mean;
+    square += difference * difference / static_cast<double>(count);
+  }
+  const double deviation = std::sqrt(square);
+  const double rounding =
+      8 * std::numeric_limits<double>::epsilon() * std::max(std::abs(least), std::abs(most));
+  return {mean, deviation > rounding ? deviation : 1.0};
 }
 
 class SeriesData final : public Dataset {
  public:
-  SeriesData(const Tensor& rows, const std::vector<std::string>& names,
+  /// `spec` and the columns' names, of which there may be none, stand in messages.
+  SeriesData(const std::string& spec, const Tensor& rows, const std::vector<std::string>& names,
              const DatasetOptions& options)
-      : dtype_(options.dtype), task_(options.task_given ? options.task : Task::kPredictNext) {
-    check(rows.size(0) >= 8, ErrorCode::kValue, "Series: at least 8 rows were expected, {} came.",
-          rows.size(0));
-    for (const double value : rows.span<double>())
-      check(std::isfinite(value), ErrorCode::kValue,
-            "Series: finite numbers were expected, {} came.", value);
+      : spec_(spec),
+        names_(names),
+        dtype_(options.dtype),
+        task_(options.task_given ? options.task : Task::kPredictNext) {
+    check(rows.size(0) >= 8, ErrorCode::kValue, "{}: at least 8 rows were expected, {} came.",
+          spec_, rows.size(0));
+    const auto values = rows.span<double>();
+    const auto wrong = std::ranges::find_if(values, [](double v) { return !std::isfinite(v); });
+    if (wrong != values.end())
+      fail(ErrorCode::kValue,
+           "{}: row {} (from 0) of column {}: a finite number was expected, {} "
+           "came.",
+           spec_, (wrong - values.begin()) / rows.size(1),
+           name_of_column((wrong - values.begin()) % rows.size(1)), *wrong);
     choose_columns(rows.size(1), names, options);
     fingerprint_ = fingerprint_of(
         formatted("series of {} rows and {} columns", rows.size(0), rows.size(1)), hash_of(rows));
     train_ = rows.size(0) - std::max<std::int64_t>(rows.size(0) / 10, 2);
-    input_scaling_ = measure(rows, train_, inputs_);
-    output_scaling_ = measure(rows, train_, outputs_);
-    if (options.trained) take_scaling(*options.trained);
+    if (options.trained) {
+      take_scaling(*options.trained);
+    } else {
+      input_scaling_ = scaling_of(rows, inputs_);
+      output_scaling_ = scaling_of(rows, outputs_);
+    }
     input_ = scaled(rows, inputs_, input_scaling_);
     output_ = scaled(rows, outputs_, output_scaling_);
   }
@@ -95,6 +112,11 @@ class SeriesData final : public Dataset {
   std::string fingerprint() const override { return fingerprint_; }
 
  private:
+  std::string name_of_column(std::int64_t column) const {
+    const auto i = static_cast<std::size_t>(column);
+    return i < names_.size() ? "'" + names_[i] + "'" : std::to_string(column);
+  }
+
   // Steps between an input row and its target.
   std::int64_t ahead() const { return task_ == Task::kPredictNext ? 1 : 0; }
 
@@ -104,12 +126,12 @@ class SeriesData final : public Dataset {
     std::iota(inputs_.begin(), inputs_.end(), 0);
     if (task_ == Task::kPredictNext) {
       check(options.target_columns.empty(), ErrorCode::kConfig,
-            "Series: target columns go with the task regress; next predicts all columns.");
+            "{}: target columns go with the task regress; next predicts all columns.", spec_);
       outputs_ = inputs_;
       return;
     }
     check(!options.target_columns.empty(), ErrorCode::kConfig,
-          "Series: the task regress needs target columns, by name or number from 0.");
+          "{}: the task regress needs target columns, by name or number from 0.", spec_);
     for (const std::string& target : options.target_columns) {
       const auto named = std::ranges::find(names, target);
       std::int64_t column = named - names.begin();
@@ -118,26 +140,39 @@ class SeriesData final : public Dataset {
         check(std::from_chars(target.data(), end, column).ptr == end && !target.empty() &&
                   column >= 0 && column < width,
               ErrorCode::kConfig,
-              "Series: target column '{}' is neither a name nor a number from 0 to {}.", target,
+              "{}: target column '{}' is neither a name nor a number from 0 to {}.", spec_, target,
               width - 1);
       }
       check(std::ranges::find(outputs_, column) == outputs_.end(), ErrorCode::kConfig,
-            "Series: target column '{}' came twice.", target);
+            "{}: target column '{}' came twice.", spec_, target);
       outputs_.push_back(column);
       std::erase(inputs_, column);
     }
     check(!inputs_.empty(), ErrorCode::kConfig,
-          "Series: all {} columns are targets, none is left as input.", width);
+          "{}: all {} columns are targets, none is left as input.", spec_, width);
   }
 
   void take_scaling(const ModelConfig& config) {
     check(config.input_size == static_cast<std::int64_t>(inputs_.size()) &&
               config.output_size == static_cast<std::int64_t>(outputs_.size()),
           ErrorCode::kConfig,
-          "Series: the model reads {} columns and gives {}, the data have {} and {}.",
+          "{}: the model reads {} columns and gives {}, the data have {} and {}.", spec_,
           config.input_size, config.output_size, inputs_.size(), outputs_.size());
     input_scaling_ = config.input_scaling;
     output_scaling_ = config.output_scaling;
+  }
+
+  Scaling scaling_of(const Tensor& rows, const std::vector<std::int64_t>& columns) const {
+    Scaling scaling;
+    for (const std::int64_t column : columns) {
+      const auto [mean, scale] = measure(rows, train_, column);
+      check(std::isfinite(mean) && std::isfinite(scale), ErrorCode::kValue,
+            "{}: the numbers of column {} are too large: their mean is {}, their deviation {}.",
+            spec_, name_of_column(column), mean, scale);
+      scaling.mean.push_back(mean);
+      scaling.scale.push_back(scale);
+    }
+    return scaling;
   }
 
   Tensor scaled(const Tensor& rows, const std::vector<std::int64_t>& columns,
@@ -145,13 +180,23 @@ class SeriesData final : public Dataset {
     const Tensor result =
         Tensor::empty({rows.size(0), static_cast<std::int64_t>(columns.size())}, DType::kFloat64);
     double* out = result.data<double>();
+    const double largest = dtype_ == DType::kFloat64 ? std::numeric_limits<double>::max()
+                                                     : std::numeric_limits<float>::max();
     for (std::int64_t t = 0; t < rows.size(0); ++t)
-      for (std::size_t c = 0; c < columns.size(); ++c)
-        *out++ = (rows.data<double>()[t * rows.size(1) + columns[c]] - scaling.mean[c]) /
-                 scaling.scale[c];
+      for (std::size_t c = 0; c < columns.size(); ++c, ++out) {
+        const double value = rows.data<double>()[t * rows.size(1) + columns[c]];
+        *out = (value - scaling.mean[c]) / scaling.scale[c];
+        if (!(std::abs(*out) <= largest))
+          fail(ErrorCode::kValue,
+               "{}: row {} (from 0) of column {}: {} lies too far from the column's mean {}: {} is "
+               "no number of {}.",
+               spec_, t, name_of_column(columns[c]), value, scaling.mean[c], *out, name_of(dtype_));
+      }
     return result.to(dtype_);
   }
 
+  std::string spec_;
+  std::vector<std::string> names_;
   DType dtype_;
   Task task_;
   std::vector<std::int64_t> inputs_, outputs_;  // columns
@@ -165,7 +210,7 @@ class SeriesData final : public Dataset {
 
 std::unique_ptr<Dataset> open_csv_series(const std::string& file, const DatasetOptions& options) {
   CsvTable table = read_csv(file, DType::kFloat64);
-  return std::make_unique<SeriesData>(table.values, table.columns, options);
+  return std::make_unique<SeriesData>("csv:" + file, table.values, table.columns, options);
 }
 
 std::unique_ptr<Dataset> open_npy_series(const std::string& file, const DatasetOptions& options) {
@@ -176,8 +221,8 @@ std::unique_ptr<Dataset> open_npy_series(const std::string& file, const DatasetO
   check(is_floating(values.dtype()), ErrorCode::kDType,
         "npy:{}: floating-point numbers were expected, {} came.", file, name_of(values.dtype()));
   if (values.rank() == 1) values = values.view(values.shape().append(1));
-  return std::make_unique<SeriesData>(values.to(DType::kFloat64), std::vector<std::string>{},
-                                      options);
+  return std::make_unique<SeriesData>("npy:" + file, values.to(DType::kFloat64),
+                                      std::vector<std::string>{}, options);
 }
 
 }  // namespace rill

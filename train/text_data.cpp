@@ -19,8 +19,10 @@ class TextData final : public Dataset {
   }
 
   void describe(ModelConfig& config) const override {
+    check(config.vocab_size >= 256, ErrorCode::kConfig,
+          "text: bytes need a vocabulary of at least 256, a vocab_size of {} came.",
+          config.vocab_size);
     config.task = Task::kLanguageModel;
-    config.vocab_size = 256;
   }
 
   Batch train_batch(std::uint64_t seed, std::int64_t index, std::int64_t batch,

@@ -4,8 +4,10 @@
 #include <nlohmann/json.hpp>
 
 #include <fstream>
+#include <limits>
 #include <string>
 #include <type_traits>
+#include <utility>
 
 namespace rill {
 namespace {
@@ -45,6 +47,38 @@ std::int64_t status_field(const std::string& name) {
 }
 
 }  // namespace
+
+void TrainOptions::validate() const {
+  // Written so that NaN is out of every range.
+  const auto range = [](const char* name, auto value, auto min, auto max) {
+    check(value >= min && value <= max, ErrorCode::kConfig,
+          "train: {} lies between {} and {}, {} came.", name, min, max, value);
+  };
+  constexpr std::int64_t kMost = std::int64_t{1} << 40;
+  constexpr double kLargest = std::numeric_limits<double>::max();
+  for (const auto& [name, value] : {std::pair{"length", length},
+                                    {"batch", batch},
+                                    {"accumulate", accumulate},
+                                    {"checkpoint_every", checkpoint_every}})
+    range(name, value, std::int64_t{1}, kMost);
+  for (const auto& [name, value] : {std::pair{"steps", steps},
+                                    {"time_chunk", time_chunk},
+                                    {"keep_checkpoints", keep_checkpoints},
+                                    {"eval_every", eval_every},
+                                    {"eval_tokens", eval_tokens}})
+    range(name, value, std::int64_t{0}, kMost);
+  for (const auto& [name, value] : {std::pair{"minutes", minutes},
+                                    {"clip", clip},
+                                    {"lr", adam.lr},
+                                    {"ssm_lr_ratio", adam.ssm_lr_ratio},
+                                    {"eps", adam.eps},
+                                    {"weight_decay", adam.weight_decay}})
+    range(name, value, 0.0, kLargest);
+  range("warmup", warmup, 0.0, 1.0);
+  range("final_lr", final_lr, 0.0, 1.0);
+  range("beta1", adam.beta1, 0.0, 1 - 1e-12);  // moments are divided by 1 - beta^t
+  range("beta2", adam.beta2, 0.0, 1 - 1e-12);
+}
 
 std::string TrainOptions::to_json() const {
   json root;

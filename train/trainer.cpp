@@ -1,6 +1,4 @@
 #include <rill/core/check.h>
-#include <rill/io/safetensors.h>
-#include <rill/io/text_file.h>
 #include <rill/model/model.h>
 #include <rill/train/evaluate.h>
 #include <rill/train/objective.h>
@@ -15,6 +13,9 @@
 
 namespace rill {
 namespace {
+
+// A loss over fewer images than these would say little.
+constexpr std::int64_t kFewestSequences = 64;
 
 double now_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -60,24 +61,40 @@ class Run {
         state_(model_.initial_state(exec, options.batch)) {}
 
   TrainResult go(bool resume) {
-    if (resume) load();
-    folder_.create(to_json(model_.config()));
-    folder_.open_log(step_);
-    started_ = now_seconds() - seconds_;
-    while (!finished() && !stopping()) {
-      one_step();
-      // The held-out loss first: a checkpoint finds in the log what belongs before it.
-      if (step_ % eval_interval() == 0 && !finished()) heldout_loss();
-      if (step_ % options_.checkpoint_every == 0 && !finished()) save();
+    resumed_ = resume && load();
+    try {
+      folder_.create(to_json(model_.config()));
+      folder_.open_log(step_);
+      // Of step 0 at once: what the run is survives from here on, and a full disk shows.
+      if (!resumed_) {
+        folder_.put_weights_aside(hooks_.remark);
+        save_checkpoint();
+      }
+      return loop();
+    } catch (...) {
+      if (!resumed_ && step_ == 0) folder_.remove_made();
+      throw;
     }
-    save();
-    const bool stopped = stopping() && !finished();
-    const double heldout = stopped ? std::numeric_limits<double>::quiet_NaN() : heldout_loss();
-    const double trained = static_cast<double>(step_ - first_step_) * tokens_per_step();
-    return {step_, seconds_, trained / std::max(1e-9, seconds_ - first_seconds_), stopped, heldout};
   }
 
  private:
+  TrainResult loop() {
+    started_ = now_seconds() - seconds_;
+    if (step_ > 0 && eval_due()) heldout_loss();  // was it stopped in there, it is not in the log
+    while (!finished() && !stopping()) {
+      one_step();
+      // The held-out loss first: a checkpoint finds in the log what belongs before it.
+      if (eval_due()) heldout_loss();
+      if (step_ % options_.checkpoint_every == 0 && !finished()) save();
+    }
+    // Before the weights are replaced: where it is not finite, the last ones stand.
+    const std::optional<double> heldout = finished() ? heldout_loss() : std::nullopt;
+    save();
+    const double trained = static_cast<double>(step_ - first_step_) * tokens_per_step();
+    return {step_, seconds_, trained / std::max(1e-9, seconds_ - first_seconds_),
+            !heldout.has_value(), heldout.value_or(std::numeric_limits<double>::quiet_NaN())};
+  }
+
   bool stopping() const { return hooks_.stop && hooks_.stop->load(std::memory_order_relaxed); }
   double progress() const {
     const double by_steps =
@@ -91,6 +108,15 @@ class Run {
   std::int64_t eval_interval() const {
     return options_.eval_every > 0 ? options_.eval_every
                                    : std::max<std::int64_t>(1, options_.steps / 10);
+  }
+  bool eval_due() const { return step_ % eval_interval() == 0 && !finished(); }
+
+  // Ends the run, with the step and with what stands.
+  [[noreturn]] void diverged(std::int64_t step, const std::string& what) const {
+    fail(ErrorCode::kValue, "train: step {}: {}; a smaller learning rate may help. {}", step, what,
+         !resumed_ && step_ == 0
+             ? "Nothing was saved."
+             : formatted("The checkpoint of step {} is untouched.", saved_step_));
   }
 
   double lr_scale() const {
@@ -119,11 +145,9 @@ class Run {
     }
     exec_.set_time(0);
     const double norm = adam_.gradient_norm(exec_, tape_);
-    check(std::isfinite(loss) && std::isfinite(norm), ErrorCode::kValue,
-          "train: step {}: the loss is {} and the norm of its gradient {}; a smaller learning rate "
-          "may help. The last "
-          "checkpoint is untouched.",
-          step_ + 1, loss, norm);
+    if (!std::isfinite(loss) || !std::isfinite(norm))
+      diverged(step_ + 1,
+               formatted("the loss is {} and the norm of its gradient {}", std::abs(loss), norm));
     const double scale = lr_scale();
     adam_.step(exec_, tape_, scale,
                options_.clip > 0 && norm > options_.clip ? options_.clip / norm : 1.0);
@@ -135,15 +159,22 @@ class Run {
             tokens_per_step() / std::max(1e-9, after - before), seconds_, peak_rss_bytes()});
   }
 
-  // Of the log where it is there already: a finished run that is resumed adds no second line.
-  double heldout_loss() {
-    if (const auto logged = folder_.logged_heldout(step_)) return *logged;
+  // Of the log where it is there already: a finished run that is resumed adds no second line. None
+  // where it was stopped.
+  std::optional<double> heldout_loss() {
+    if (const auto logged = folder_.logged_heldout(step_)) return logged;
     const double before = now_seconds();
-    const EvalResult result = evaluate(exec_, model_, data_, {}, options_.eval_tokens);
+    std::int64_t limit = options_.eval_tokens;
+    if (limit > 0 && model_.config().task == Task::kClassify)
+      limit = std::max(limit, kFewestSequences * data_.max_length());
+    const EvalResult result = evaluate(exec_, model_, data_, {}, limit, nullptr, hooks_.stop);
     const double after = now_seconds();
     started_ += after - before;  // evaluation is not training time
+    if (result.stopped) return std::nullopt;
+    if (!std::isfinite(result.loss))
+      diverged(step_, formatted("the held-out loss is {}", std::abs(result.loss)));  // -nan is nan
     record({step_, "heldout", result.loss, 0, 0,
-            static_cast<double>(result.tokens) / std::max(1e-9, after - before), seconds_,
+            static_cast<double>(result.steps) / std::max(1e-9, after - before), seconds_,
             peak_rss_bytes()});
     return result.loss;
   }
@@ -155,11 +186,18 @@ class Run {
 
   void save() {
     const double before = now_seconds();
-    SafetensorsWriter writer;
+    save_checkpoint();
+    save_model(model_, folder_.path());
+    started_ += now_seconds() - before;
+  }
+
+  void save_checkpoint() {
+    CheckpointWriter writer;
     writer.text("rill.checkpoint", "1");
     writer.text("rill.step", std::to_string(step_));
     writer.text("rill.time", std::to_string(time_));
     writer.text("rill.seconds", std::to_string(seconds_));
+    writer.text("rill.config", to_json(model_.config()));
     writer.text("rill.options", options_.to_json());
     writer.text("rill.data", fingerprint_);
     model_.visit_parameters([&](const std::string& name, const Tensor& value, ParameterGroup) {
@@ -167,14 +205,15 @@ class Run {
     });
     adam_.save(writer);
     state_.save(writer);
+    if (!writer.fault().empty()) diverged(step_, writer.fault());
     folder_.save_checkpoint(step_, writer, options_.keep_checkpoints);
-    save_model(model_, folder_.path());
-    started_ += now_seconds() - before;
+    saved_step_ = step_;
   }
 
-  void load() {
-    const std::optional<SafetensorsReader> reader = folder_.last_checkpoint();
-    if (!reader) return;
+  // False where there is no whole checkpoint.
+  bool load() {
+    const std::optional<SafetensorsReader> reader = folder_.last_checkpoint(hooks_.remark);
+    if (!reader) return false;
     const std::string trained_on = reader->has_text("rill.data") ? reader->text("rill.data") : "";
     check(trained_on.empty() || fingerprint_.empty() || trained_on == fingerprint_,
           ErrorCode::kConfig,
@@ -184,9 +223,10 @@ class Run {
     adam_.load(*reader);
     state_ = State::load(*reader, model_.state_spec());
     state_.check_fits(model_.state_spec(), options_.batch, "train --resume");
-    step_ = first_step_ = number_from<std::int64_t>(*reader, "rill.step");
+    step_ = first_step_ = saved_step_ = number_from<std::int64_t>(*reader, "rill.step");
     time_ = number_from<std::int64_t>(*reader, "rill.time");
     seconds_ = first_seconds_ = number_from<double>(*reader, "rill.seconds");
+    return true;
   }
 
   Exec& exec_;
@@ -199,10 +239,11 @@ class Run {
   AdamW adam_;
   State state_;
   Tape tape_;
-  std::int64_t step_ = 0, first_step_ = 0;
+  std::int64_t step_ = 0, first_step_ = 0, saved_step_ = 0;
   std::int64_t time_ = 0;  // steps since the carried state was fresh
   double seconds_ = 0, first_seconds_ = 0;
   double started_ = 0;
+  bool resumed_ = false;
 };
 
 }  // namespace
@@ -210,13 +251,8 @@ class Run {
 TrainResult train(Exec& exec, const ModelConfig& config, const Dataset& data,
                   const TrainOptions& options, const std::string& out, bool resume,
                   const TrainHooks& hooks) {
-  check(options.batch >= 1 && options.accumulate >= 1 && options.steps >= 0 &&
-            options.checkpoint_every >= 1,
-        ErrorCode::kConfig,
-        "train: batch, accumulate and checkpoint_every are at least 1 and steps at least 0; {}, "
-        "{}, {} and {} came.",
-        options.batch, options.accumulate, options.checkpoint_every, options.steps);
-  check(options.length >= 1 && options.length <= data.max_length(), ErrorCode::kConfig,
+  options.validate();
+  check(options.length <= data.max_length(), ErrorCode::kConfig,
         "train: these data give sequences of 1 to {} steps, a length of {} came.",
         data.max_length(), options.length);
   RunFolder::check_free(out, resume);

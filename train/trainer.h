@@ -26,10 +26,12 @@ struct TrainOptions {
   std::int64_t checkpoint_every = 200;
   std::int64_t keep_checkpoints = 3;  // older ones are removed; 0: keep all
   std::int64_t eval_every = 0;        // steps between held-out losses; 0: ten in a run
-  std::int64_t eval_tokens = 16384;   // of the held-out part, for those
+  std::int64_t eval_tokens = 16384;   // of the held-out part, for those; at least 64 images; 0: all
   std::uint64_t seed = 0;
   AdamWOptions adam;
 
+  /// Error(kConfig) naming the field, what is legal and what came.
+  void validate() const;
   /// As JSON text, and back; Error(kConfig) for a field that is missing or wrong. Kept in
   /// checkpoints.
   std::string to_json() const;
@@ -42,9 +44,9 @@ struct TrainRecord {
   std::string split = "train";  // or "heldout"
   double loss = 0;
   double lr = 0;
-  double grad_norm = 0;  // before clipping
-  double tokens_per_s = 0;
-  double seconds = 0;  // of training so far
+  double grad_norm = 0;     // before clipping
+  double tokens_per_s = 0;  // steps of sequences that were read: bytes, rows, pixels
+  double seconds = 0;       // of training so far
   std::int64_t peak_rss_bytes = 0;
 };
 
@@ -52,30 +54,41 @@ struct TrainResult {
   std::int64_t steps = 0;
   double seconds = 0;
   double tokens_per_s = 0;
-  bool stopped = false;  // by `stop`
-  double heldout_loss = 0;
+  bool stopped = false;     // by `stop`
+  double heldout_loss = 0;  // NaN where it was stopped
 };
 
 /// What the caller sees while training runs.
 struct TrainHooks {
   std::function<void(const TrainRecord&)> record;
   const std::atomic<bool>* stop = nullptr;  // set: finish the step, save, return
+  // Hears what a resumed run should know: a damaged checkpoint that is passed over, a fresh start.
+  std::function<void(const std::string&)> remark;
 };
 
 /// Trains a model of `config` on `data` into the folder `out`: config.json, model.safetensors,
-/// log.jsonl and checkpoints/step-N.safetensors (weights, moments, carried state, position in the
-/// data: one file). With `resume` it goes on from the last whole checkpoint, as if never stopped,
-/// and drops log lines past it; where there is none it starts fresh. Without, Error(kConfig) where
-/// `out` exists; nothing is touched then, nor by Error(kConfig) for options out of range, an illegal
-/// `config`, or a run that was trained on other data (Dataset::fingerprint). Error(kValue) where a
-/// loss or gradient is no longer finite and Error(kSystem) where a file cannot be written (disk
-/// full): the last checkpoint stands. Dropout draws by `options.seed`, whatever the Exec's seed is.
+/// log.jsonl and checkpoints/step-N.safetensors (configuration, options, weights, moments, carried
+/// state, position in the data: one file), the first of them of step 0. With `resume` it goes on
+/// from the last whole checkpoint, as if never stopped, and drops log lines past it; where there is
+/// none it starts fresh, and weights that lie there are kept as model.safetensors.before. Without,
+/// Error(kConfig) where `out` exists; nothing is touched then, nor by Error(kConfig) for options
+/// out of range, an illegal `config`, or a run that was trained on other data
+/// (Dataset::fingerprint). Error(kValue) where a loss, a gradient or a parameter is no longer
+/// finite and Error(kSystem) where a file cannot be written (disk full): the last checkpoint and
+/// the weights saved with it stand. A run that fails before its first step is done leaves nothing
+/// behind. Dropout draws by `options.seed`, whatever the Exec's seed is.
 TrainResult train(Exec& exec, const ModelConfig& config, const Dataset& data,
                   const TrainOptions& options, const std::string& out, bool resume,
                   const TrainHooks& hooks = {});
 
-/// The options of the run whose last whole checkpoint lies in `out`; none where there is none.
-std::optional<TrainOptions> saved_train_options(const std::string& out);
+/// What a run can be resumed with.
+struct SavedRun {
+  std::int64_t step = 0;
+  ModelConfig config;
+  TrainOptions options;
+};
+/// Of the last whole checkpoint in `out`; none where there is none.
+std::optional<SavedRun> saved_run(const std::string& out);
 
 /// The most memory that this process has held so far, in bytes.
 std::int64_t peak_rss_bytes();

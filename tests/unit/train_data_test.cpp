@@ -4,8 +4,11 @@
 
 #include <rill/core/core.h>
 #include <rill/io/npy.h>
+#include <rill/train/evaluate.h>
 
+#include <atomic>
 #include <cmath>
+#include <limits>
 #include <set>
 
 using namespace rill;
@@ -236,6 +239,111 @@ TEST_CASE("images: the test files are held out, an epoch shows every image once"
     CHECK(epoch == std::vector<long>{10, 11, 12, 13, 14, 15});
   }
   CHECK(same_batch(data->train_batch(5, 4, 2, 4), data->train_batch(5, 4, 2, 4)));
+}
+
+TEST_CASE("images: a limit on an evaluation counts pixels, and a stop ends it") {
+  TemporaryFolder folder;
+  write_images(folder, "train", 6, 10);
+  write_images(folder, "t10k", 3, 100);
+  const auto data = open_dataset("idx:" + folder.path().string(), {});
+  ModelConfig config = ModelConfig::for_layer("mingru", 16, 1);
+  data->describe(config);
+  const Model model(config);
+  Exec exec({.threads = 1});
+  const auto read = [&](std::int64_t limit) { return evaluate(exec, model, *data, {}, limit); };
+  for (const auto& [limit, sequences] :
+       {std::pair{0, 3}, {1, 1}, {4, 1}, {8, 2}, {11, 2}, {12, 3}, {1000, 3}}) {
+    CAPTURE(limit);
+    CHECK(read(limit).tokens == sequences);
+    CHECK(read(limit).steps == 4 * sequences);
+  }
+  std::atomic<bool> stop{false};
+  const auto stop_after_two = [&](std::int64_t done, std::int64_t) { stop = done == 2; };
+  const EvalResult part = evaluate(exec, model, *data, {}, 0, stop_after_two, &stop);
+  CHECK(part.stopped);
+  CHECK(part.tokens == 2);
+  CHECK(part.loss == read(8).loss);
+}
+
+TEST_CASE("series: an evaluation ends at the tile at which it is stopped") {
+  TemporaryFolder folder;
+  write_file(folder / "rows.csv", counting_rows(100));
+  const auto data = open_dataset("csv:" + (folder / "rows.csv").string(), {});
+  ModelConfig config = ModelConfig::for_layer("gru", 16, 1);
+  data->describe(config);
+  const Model model(config);
+  Exec exec({.threads = 1});
+  exec.set_time(7);
+  std::atomic<bool> stop{false};
+  const auto stop_at_four = [&](std::int64_t done, std::int64_t) { stop = done == 4; };
+  const EvalMode mode = EvalMode::parse("chunk:2");
+  const EvalResult part = evaluate(exec, model, *data, mode, 0, stop_at_four, &stop);
+  CHECK(part.stopped);
+  CHECK(part.steps == 4);
+  CHECK(exec.time() == 7);
+  stop = false;
+  CHECK(part.loss == evaluate(exec, model, *data, mode, 4).loss);
+  CHECK_FALSE(evaluate(exec, model, *data, mode, 0, nullptr, &stop).stopped);
+}
+
+TEST_CASE("series: columns that do not move are scaled by 1, be it 0.1 added up") {
+  TemporaryFolder folder;
+  std::string text = "tenth,rounding,moving\n";
+  for (int t = 0; t < 100; ++t)
+    text += (t < 90 ? "0.1," : "0.2,") + std::string(t % 2 ? "0.30000000000000004," : "0.3,") +
+            std::to_string(1e9 + 1e-3 * t) + "\n";
+  write_file(folder / "rows.csv", text);
+  ModelConfig config;
+  const auto data = open_dataset("csv:" + (folder / "rows.csv").string(), {});
+  data->describe(config);
+  CHECK(config.input_scaling.mean[0] == 0.1);
+  CHECK(config.input_scaling.scale[0] == 1);
+  CHECK(config.input_scaling.scale[1] == 1);
+  // 1e9 is known to 1e-7: the column moves.
+  CHECK(config.input_scaling.scale[2] == Approx(1e-3 * std::sqrt((90.0 * 90 - 1) / 12)));
+  CHECK(data->heldout(0).input.data<float>()[0] == Approx(0.1));
+}
+
+TEST_CASE("series: numbers that cannot be scaled are refused with their place") {
+  TemporaryFolder folder;
+  const std::string path = (folder / "rows.npy").string();
+  using Catch::Matchers::Contains;
+  const auto sentence = [&](auto value_at, ErrorCode code = ErrorCode::kValue) {
+    Tensor values = Tensor::zeros({20, 2}, DType::kFloat64);
+    for (std::int64_t t = 0; t < 20; ++t) {
+      values.data<double>()[2 * t] = static_cast<double>(t);
+      values.data<double>()[2 * t + 1] = value_at(t);
+    }
+    write_npy(path, values);
+    return sentence_of(code, [&] { open_dataset("npy:" + path, {}); });
+  };
+  CHECK_THAT(sentence([](std::int64_t t) { return t == 13 ? std::nan("") : 1.0; }),
+             Contains(path) && Contains("row 13") && Contains("column 1"));
+  CHECK_THAT(sentence([](std::int64_t t) { return t % 2 ? 1e308 : -1e308; }),
+             Contains(path) && Contains("column 1 are too large"));
+  // Held out, beyond what was seen in training.
+  CHECK_THAT(sentence([](std::int64_t t) { return t == 19 ? 1e300 : 0.0; }),
+             Contains("row 19") && Contains("1e+300"));
+  ModelConfig config{.task = Task::kPredictNext, .input_size = 1, .output_size = 1};
+  for (const double wrong : {std::nan(""), std::numeric_limits<double>::infinity()}) {
+    config.input_scaling = {{0.0}, {wrong}};
+    sentence_of(ErrorCode::kConfig, [&] { to_json(config); });
+    config.input_scaling = {{wrong}, {1.0}};
+    sentence_of(ErrorCode::kConfig, [&] { to_json(config); });
+  }
+}
+
+TEST_CASE("text: a larger vocabulary stays, a smaller one and target columns are refused") {
+  TemporaryFolder folder;
+  write_file(folder / "text", counting_text(100));
+  const std::string spec = "text:" + (folder / "text").string();
+  ModelConfig config;
+  config.vocab_size = 50280;
+  open_dataset(spec, {})->describe(config);
+  CHECK(config.vocab_size == 50280);
+  config.vocab_size = 255;
+  sentence_of(ErrorCode::kConfig, [&] { open_dataset(spec, {})->describe(config); });
+  sentence_of(ErrorCode::kConfig, [&] { open_dataset(spec, {.target_columns = {"a"}}); });
 }
 
 TEST_CASE("images: a test label that no training image has is refused at once") {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <limits>
 #include <sstream>
 
 using namespace rill;
@@ -34,19 +35,40 @@ struct Setup {
   }
 };
 
-// The last checkpoint of a run once more, with one text field changed.
+// A checkpoint once more, with one text field changed and a hash that fits.
 void change_text(const std::filesystem::path& file, const std::string& key,
                  const std::string& value) {
-  SafetensorsWriter writer;
+  CheckpointWriter writer;
   {
     const auto reader = SafetensorsReader::open(file);
     for (const SafetensorsInfo& info : reader.infos())
       writer.tensor(info.name, reader.tensor(info.name));
     for (const auto& [name, text] : reader.metadata())
-      writer.text(name, name == key ? value : text);
+      if (name != "rill.hash") writer.text(name, name == key ? value : text);
   }
   writer.write(file);
 }
+
+// Training rows of NaN.
+class NanData final : public NoiseData {
+ public:
+  Batch train_batch(std::uint64_t seed, std::int64_t index, std::int64_t batch,
+                    std::int64_t length) const override {
+    Batch result = NoiseData::train_batch(seed, index, batch, length);
+    for (float& value : result.input.span<float>()) value = std::nanf("");
+    return result;
+  }
+};
+
+// The files of a run and what they hold.
+std::map<std::string, std::string> files_of(const std::filesystem::path& run) {
+  std::map<std::string, std::string> files;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(run))
+    if (entry.is_regular_file()) files[entry.path().filename()] = read_file(entry.path());
+  return files;
+}
+
+struct Killed {};
 
 }  // namespace
 
@@ -69,6 +91,151 @@ TEST_CASE(
     CHECK(setup.log(name, "train").size() == 4);
     CHECK(setup.log(name, "heldout").size() == 4);
   }
+}
+
+TEST_CASE("resume: killed before its first checkpoint, a run goes on as the run it was") {
+  Setup setup;
+  setup.run("whole", false);
+  const TrainHooks hooks{.record = [](const TrainRecord& r) {
+    if (r.step == 2) throw Killed();
+  }};
+  CHECK_THROWS_AS(setup.run("run", false, hooks), Killed);
+  const auto saved = saved_run(setup.out("run"));
+  REQUIRE(saved);
+  CHECK(saved->step == 0);
+  CHECK(saved->options.to_json() == setup.options.to_json());
+  CHECK(to_json(saved->config) == read_file(setup.folder / "whole" / "config.json"));
+  std::filesystem::remove(setup.folder / "run" / "config.json");
+  setup.run("run", true);
+  CHECK(weights_of(setup.folder / "run") == weights_of(setup.folder / "whole"));
+  CHECK(read_file(setup.folder / "run" / "config.json") ==
+        read_file(setup.folder / "whole" / "config.json"));
+  CHECK(setup.log("run", "train").size() == 3);
+}
+
+TEST_CASE(
+    "resume: stopped in the last evaluation, a run has its weights and lacks that loss alone") {
+  Setup setup;
+  const double loss = setup.run("whole", false).heldout_loss;
+  std::atomic<bool> stop{false};
+  const TrainHooks hooks{.record = [&](const TrainRecord& r) { stop = r.step == 3; },
+                         .stop = &stop};
+  const TrainResult result = setup.run("run", false, hooks);
+  CHECK(result.stopped);
+  CHECK(result.steps == 3);
+  CHECK(setup.log("run", "heldout").empty());
+  CHECK(weights_of(setup.folder / "run") == weights_of(setup.folder / "whole"));
+  CHECK(setup.run("run", true).heldout_loss == loss);
+}
+
+TEST_CASE("train: a run that fails in its first step leaves nothing behind") {
+  TemporaryFolder folder;
+  const NanData data;
+  const auto fails = [&](const std::string& out, bool resume) {
+    Exec exec({.threads = 1});
+    return sentence_of(ErrorCode::kValue, [&] {
+      train(exec, small_config(data), data, small_options(), (folder / out).string(), resume);
+    });
+  };
+  CHECK_THAT(fails("made/for/run", false), Catch::Matchers::Contains("Nothing was saved"));
+  CHECK_FALSE(std::filesystem::exists(folder / "made"));
+  // What was there before stays.
+  std::filesystem::create_directories(folder / "there");
+  write_file(folder / "there" / "notes", "mine");
+  fails("there", true);
+  CHECK(files_of(folder / "there") == std::map<std::string, std::string>{{"notes", "mine"}});
+}
+
+TEST_CASE("train: numbers that are not finite are never saved, be it the last step") {
+  Setup setup;
+  setup.run("run", false);
+  const auto before = files_of(setup.folder / "run");
+  setup.options.adam.lr = 1e39;
+  setup.options.steps = 4;
+  using Catch::Matchers::Contains;
+  const auto sentence = [&](const std::string& name, bool resume) {
+    return sentence_of(ErrorCode::kValue, [&] { setup.run(name, resume); });
+  };
+  // The loss after the last step.
+  CHECK_THAT(sentence("run", true), Contains("held-out") && Contains("of step 3 is untouched"));
+  const auto after = files_of(setup.folder / "run");
+  CHECK(after.size() == before.size());
+  for (const auto& [name, content] : before)
+    if (name != "log.jsonl") CHECK((after.contains(name) && after.at(name) == content));
+  // The parameters before a checkpoint.
+  setup.options.checkpoint_every = 1;
+  CHECK_THAT(sentence("new", false),
+             Contains("step 1: the tensor model.") && Contains("of step 0 is untouched"));
+  CHECK_FALSE(files_of(setup.folder / "new").contains("step-1.safetensors"));
+  CHECK(saved_run(setup.out("new"))->step == 0);
+}
+
+TEST_CASE("train: options out of range are refused before the folder is made") {
+  Setup setup;
+  const TrainOptions legal = setup.options;
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const double infinity = std::numeric_limits<double>::infinity();
+  const auto refused = [&](auto field, auto value) {
+    setup.options = legal;
+    field(setup.options) = value;
+    sentence_of(ErrorCode::kConfig, [&] { setup.run("run", false); });
+    CHECK_FALSE(std::filesystem::exists(setup.folder / "run"));
+  };
+  for (const double value : {nan, -1.0, infinity}) {
+    CAPTURE(value);
+    refused([](TrainOptions& o) -> double& { return o.adam.lr; }, value);
+    refused([](TrainOptions& o) -> double& { return o.adam.weight_decay; }, value);
+    refused([](TrainOptions& o) -> double& { return o.warmup; }, value);
+    refused([](TrainOptions& o) -> double& { return o.minutes; }, value);
+    refused([](TrainOptions& o) -> double& { return o.clip; }, value);
+    refused([](TrainOptions& o) -> double& { return o.final_lr; }, value);
+  }
+  refused([](TrainOptions& o) -> double& { return o.adam.beta1; }, 1.0);
+  refused([](TrainOptions& o) -> double& { return o.adam.beta2; }, 1.0);
+  refused([](TrainOptions& o) -> std::int64_t& { return o.checkpoint_every; }, 0);
+  refused([](TrainOptions& o) -> std::int64_t& { return o.time_chunk; }, -1);
+  setup.options = legal;
+  Exec exec({.threads = 1});
+  sentence_of(ErrorCode::kConfig, [&] { train(exec, setup.config, setup.data, legal, "", false); });
+}
+
+TEST_CASE("resume: damaged checkpoints are passed over, and it is said") {
+  Setup setup;
+  setup.options.checkpoint_every = 1;
+  setup.run("run", false);
+  const auto run = setup.folder / "run";
+  const std::string weights = weights_of(run);
+  std::vector<std::string> remarks;
+  const TrainHooks hooks{.remark = [&](const std::string& remark) { remarks.push_back(remark); }};
+  // The second half is zeros: the header is whole.
+  const auto zero_half = [&](const std::string& name) {
+    std::string bytes = read_file(run / "checkpoints" / name);
+    std::fill(bytes.begin() + static_cast<std::ptrdiff_t>(bytes.size() / 2), bytes.end(), '\0');
+    write_file(run / "checkpoints" / name, bytes);
+  };
+  zero_half("step-3.safetensors");
+  write_file(run / "checkpoints" / "step-9.safetensors", "torn");
+  CHECK(saved_run(setup.out("run"))->step == 2);
+  setup.run("run", true, hooks);
+  REQUIRE(remarks.size() == 2);
+  CHECK_THAT(remarks[0], Catch::Matchers::Contains("step-9"));
+  CHECK_THAT(remarks[1], Catch::Matchers::Contains("step-3"));
+  CHECK(weights_of(run) == weights);
+  // A changed text.
+  std::string bytes = read_file(run / "checkpoints" / "step-3.safetensors");
+  bytes.replace(bytes.find("noise 1"), 7, "noise 2");
+  write_file(run / "checkpoints" / "step-3.safetensors", bytes);
+  CHECK(saved_run(setup.out("run"))->step == 2);
+  // None is left: the run starts over, and the weights that were there are kept.
+  for (const char* name : {"step-1.safetensors", "step-2.safetensors"}) zero_half(name);
+  write_file(run / "model.safetensors", "trained long");
+  remarks.clear();
+  setup.run("run", true, hooks);
+  REQUIRE(remarks.size() == 6);
+  CHECK_THAT(remarks[4], Catch::Matchers::Contains("starts over"));
+  CHECK_THAT(remarks[5], Catch::Matchers::Contains("model.safetensors.before"));
+  CHECK(read_file(run / "model.safetensors.before") == "trained long");
+  CHECK(weights_of(run) == weights);
 }
 
 TEST_CASE("resume: a run that is finished gains no line in its log") {
@@ -114,7 +281,7 @@ TEST_CASE("resume: damaged numbers in a checkpoint are named") {
   }
   for (const char* options : {"", "{}", "[1]", R"({"length": "many"})", R"({"length": 1.5})"}) {
     change_text(file, "rill.options", options);
-    sentence_of(ErrorCode::kConfig, [&] { saved_train_options(setup.out("run")); });
+    sentence_of(ErrorCode::kConfig, [&] { saved_run(setup.out("run")); });
   }
 }
 

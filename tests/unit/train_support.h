@@ -16,7 +16,7 @@ namespace rill::train_test {
 
 /// Rows of two noisy columns to predict the next of; row b of batch i is row i * batch + b of the
 /// data, so that two batches of 2 are one of 4. With `alike`, every batch is the first.
-class NoiseData final : public Dataset {
+class NoiseData : public Dataset {
  public:
   explicit NoiseData(DType dtype = DType::kFloat32, bool alike = false, std::uint64_t seed = 1)
       : dtype_(dtype), alike_(alike), seed_(seed) {}
