@@ -22,6 +22,8 @@ struct GenerateFlags {
   CLI::App* app = nullptr;
 };
 
+constexpr std::int64_t kBytes = 256;  // tokens that can be printed
+
 // One stream: model, state, sampler and the token that was given out but not yet read.
 class Stream {
  public:
@@ -50,9 +52,8 @@ class Stream {
     sampler_ = Sampler(flags.sampling, flags.app->count("--seed") > 0 ? flags.seed : seed);
     sampler_.set_position(static_cast<std::uint64_t>(number("sampler.position")));
     const long long pending = number("pending");
-    check(pending >= 0 && pending < model_.config().vocab_size, ErrorCode::kState,
-          "generate: the pending token of {} lies in [0, {}), {} came.", file,
-          model_.config().vocab_size, pending);
+    check(pending >= 0 && pending < kBytes, ErrorCode::kState,
+          "generate: the pending token of {} lies in [0, {}), {} came.", file, kBytes, pending);
     read(pending);
   }
 
@@ -86,7 +87,7 @@ class Stream {
 
   std::int64_t next() {
     if (pending_ >= 0) read(pending_);
-    pending_ = sampler_.sample(logits_.span<float>());
+    pending_ = sampler_.sample(logits_.span<float>().first(kBytes));
     return pending_;
   }
 
@@ -111,7 +112,10 @@ int run_generate(const GenerateFlags& flags) {
   check(config.task == Task::kLanguageModel, ErrorCode::kConfig,
         "generate: a language model over bytes was expected, {} holds a model of the task {}.",
         flags.out, to_string(config.task));
-  check(config.vocab_size == 256, ErrorCode::kConfig,
+  // A larger vocabulary is one of bytes where Rill trained it on a text; others need a tokenizer.
+  const bool of_bytes = config.vocab_size == kBytes ||
+                        (config.vocab_size > kBytes && config.data.starts_with("text:"));
+  check(of_bytes, ErrorCode::kConfig,
         "generate: a language model over the 256 bytes was expected, the one in {} has a "
         "vocabulary of {}.",
         flags.out, config.vocab_size);
