@@ -7,6 +7,10 @@ namespace rill {
 
 /// cudaError_t as a number: 0 is success.
 using DeviceStatus = int;
+/// Rill's own: a launcher needs more workspace than there is.
+constexpr DeviceStatus kWorkspaceTooSmall = -1;
+/// Rill's own: a size that no kernel is made for.
+constexpr DeviceStatus kSizeNotSupported = -2;
 /// cudaStream_t; null in the execution model.
 using DeviceStream = void*;
 

@@ -114,6 +114,8 @@ RILL_DEVICE unsigned load_acquire(const unsigned* flag) {
   return value;
 }
 RILL_DEVICE void spin_wait() { __nanosleep(20); }
+/// What this thread wrote is seen by the device before what it writes next.
+RILL_DEVICE void memory_fence() { __threadfence(); }
 /// 2^x to 2 ulp, denormals as 0.
 RILL_DEVICE float fast_exp2(float x) {
   float y;
@@ -229,6 +231,7 @@ inline unsigned atomic_ticket(unsigned* counter) { return (*counter)++; }
 inline void store_release(unsigned* flag, unsigned value) { *flag = value; }
 inline unsigned load_acquire(const unsigned* flag) { return *flag; }
 inline void spin_wait() { device_model::spin(); }
+inline void memory_fence() {}
 inline float fast_exp2(float x) { return x < -126.0f ? 0.0f : std::exp2(x); }
 inline float fused_multiply_add(float a, float b, float c) { return std::fma(a, b, c); }
 inline double fused_multiply_add(double a, double b, double c) { return std::fma(a, b, c); }

@@ -1,0 +1,64 @@
+// What the selective scan's kernels share. A channel's states lie in kPer registers of `lanes` neighbouring
+// threads (a power of two; 16 states: 4 lanes of 4), so that a warp owns 32 / lanes channels and time
+// runs inside the thread. In float, A is kept times log2(e), and decays are exp2.
+#pragma once
+
+#include <rill/scan/cuda/launch_scan.h>
+#include <rill/scan/cuda/row_walk.h>
+
+namespace rill {
+
+constexpr int kSelectiveThreads = 128;
+constexpr int kPer = 4;  // states of a thread
+
+template <class C>
+RILL_DEVICE C decay_of(C delta_a);
+template <>
+RILL_DEVICE float decay_of(float delta_a) {
+  return fast_exp2(delta_a);
+}
+template <>
+RILL_DEVICE double decay_of(double delta_a) {
+  return exp(delta_a);
+}
+/// What prepared A is A times.
+template <class C>
+RILL_DEVICE C log_scale() {
+  return sizeof(C) == 4 ? C(1.44269504088896340736) : C(1);
+}
+
+template <class C>
+RILL_DEVICE C softplus_of(C x) {
+  return (x > C(0) ? x : C(0)) + log1p(exp(-fabs(x)));
+}
+template <class C>
+RILL_DEVICE C sigmoid_of(C x) {
+  return C(1) / (C(1) + exp(-x));
+}
+
+/// Which channel and states a thread owns.
+struct SelectiveLane {
+  std::int64_t channel, first_state;
+  bool here;
+
+  RILL_DEVICE static SelectiveLane of(int lanes, std::int64_t tile, std::int64_t channels) {
+    const std::int64_t channel = tile * (kSelectiveThreads / lanes) + thread_index() / lanes;
+    return {channel < channels ? channel : channels - 1, thread_index() % lanes * kPer,
+            channel < channels};
+  }
+};
+
+template <class T>
+RILL_DEVICE T sum_over_states(T value, int lanes) {
+  for (int mask = 1; mask < lanes; mask *= 2) value += shuffle_xor(value, mask);
+  return value;
+}
+
+/// Lanes a channel; 0 where `states` are too many.
+inline int selective_lanes(std::int64_t states) {
+  int lanes = 1;
+  while (lanes < kWarpSize && lanes * kPer < states) lanes *= 2;
+  return lanes * kPer >= states ? lanes : 0;
+}
+
+}  // namespace rill
