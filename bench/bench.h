@@ -1,5 +1,5 @@
-// What `rill bench` measures: every layer in both modes, beside plain loops and beside the
-// machine's own limits.
+// What `rill bench` measures: every layer in both modes and every kernel alone, beside plain loops
+// and beside the machine's own limits.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,8 @@ struct Machine {
 
 /// Modes: "forward", "backward" (forward and backward together), "step".
 struct Row {
-  std::string layer, mode;
+  std::string layer;  // or "kernel:NAME": one op
+  std::string mode;
   std::int64_t B = 0, T = 0, D = 0;
   std::string dtype = "float32";
   int threads = 1;
@@ -37,7 +38,8 @@ struct Row {
 };
 
 struct Options {
-  std::vector<std::string> layers;  // empty: all
+  std::vector<std::string> layers;   // empty: all
+  std::vector<std::string> kernels;  // empty: all
   std::vector<std::int64_t> lengths = {1024, 4096, 16384};
   std::vector<std::string> modes = {"forward", "backward", "step"};
   std::int64_t batch = 1;
@@ -52,6 +54,15 @@ Machine measure_machine();
 /// Measures one row after the other; `done` sees each.
 std::vector<Row> measure_layers(const Options& options,
                                 const std::function<void(const Row&)>& done);
+
+/// The names that measure_kernels takes: the ops that layers are made of.
+std::vector<std::string> kernel_names();
+/// Error(kConfig) for a name that is none.
+void check_kernel_name(const std::string& name);
+/// The same for single ops on x [B, T, width], forward and backward: rows "kernel:NAME". The mode
+/// "step" has none: layers have steppers.
+std::vector<Row> measure_kernels(const Options& options,
+                                 const std::function<void(const Row&)>& done);
 
 /// One stream through a model: time a token and memory at each length, in parallel mode (tiles,
 /// outputs not kept) and step by step. Lengths ascend.

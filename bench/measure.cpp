@@ -1,22 +1,10 @@
-#include "bench.h"
-#include "timing.h"
+#include "cases.h"
 
 #include <rill/core/kernel.h>
 #include <rill/core/ops.h>
 
-#include <sys/mman.h>
-
-#include <limits>
-
 namespace rill::bench {
 namespace {
-
-Tensor random_tensor(const Shape& shape, std::uint64_t seed) {
-  const Tensor values = Tensor::empty(shape, DType::kFloat32);
-  Generator generator(seed);
-  for (float& value : values.span<float>()) value = static_cast<float>(generator.uniform(-1, 1));
-  return values;
-}
 
 double parameter_bytes(const SequenceLayer& layer) {
   double bytes = 0;
@@ -84,31 +72,21 @@ Row measure(const LayerType& type, const std::string& mode, std::int64_t length,
           .D = options.width,
           .threads = mode == "step" ? 1 : threads,
           .target = cpu_target()};
-  const auto tokens = static_cast<double>(row.B * row.T);
   Exec exec({.threads = row.threads});
   Samples samples = Case{*layer, exec, row.B, row.T, options.seconds}.run(mode);
-  row.rss_bytes = rss_bytes();
-  row.p50_ns = samples.median() / tokens;
-  row.p99_ns = samples.quantile(0.99) / tokens;
-  row.max_ns = samples.quantile(1.0) / tokens;
-  row.ns_per_token = row.p50_ns;
-  const double passes = mode == "backward" ? 3.0 : 1.0;
-  const double io = 4.0 * static_cast<double>(layer->input_size() + layer->output_size());
-  const double once =
-      (parameter_bytes(*layer) +
-       2.0 * static_cast<double>(row.B) * static_cast<double>(layer->state_spec().bytes())) /
-      tokens;
-  row.GBps = passes * (io + once) / row.ns_per_token;
-  row.GFLOPs = passes * layer->flops_per_token() / row.ns_per_token;
-  row.baseline_ns = row.ratio = std::numeric_limits<double>::quiet_NaN();
+  const double state =
+      2.0 * static_cast<double>(row.B) * static_cast<double>(layer->state_spec().bytes());
+  fill(row, samples,
+       {.flops = layer->flops_per_token(),
+        .io_bytes = 4.0 * static_cast<double>(layer->input_size() + layer->output_size()),
+        .once_bytes = parameter_bytes(*layer) + state},
+       passes_of(mode));
   if (options.baseline) {
-    // Plain loops are slow: a shorter sequence has the same time a token.
     const PlainKernels plain;
-    const std::int64_t short_length = std::min<std::int64_t>(row.T, 1024);
+    const std::int64_t short_length = std::min(row.T, kBaselineLength);
     Exec one({.threads = 1});
     Samples slow = Case{*layer, one, row.B, short_length, options.seconds / 2}.run(mode);
-    row.baseline_ns = slow.median() / static_cast<double>(row.B * short_length);
-    row.ratio = row.baseline_ns / row.ns_per_token;
+    fill_baseline(row, slow, short_length);
   }
   return row;
 }
@@ -151,11 +129,14 @@ double exp_rate() {
 }  // namespace
 
 Machine measure_machine() {
-  return {.cpu = cpu_name(),
-          .targets = available_cpu_targets(),
-          .read_GBps = read_rate(),
-          .gemm_GFLOPs = product_rate(),
-          .exp_Gps = exp_rate()};
+  Machine machine{.cpu = cpu_name(),
+                  .targets = available_cpu_targets(),
+                  .read_GBps = read_rate(),
+                  .gemm_GFLOPs = product_rate(),
+                  .exp_Gps = exp_rate()};
+  // The arrays just measured are no part of what the rows' rss_bytes are to show.
+  MemoryPool::process_pool()->trim();
+  return machine;
 }
 
 std::vector<Row> measure_layers(const Options& options,
@@ -180,66 +161,91 @@ std::vector<Row> measure_layers(const Options& options,
   return rows;
 }
 
+namespace {
+
+// Times of the last 1,024 steps.
+class RecentSteps {
+ public:
+  void add(double ns) {
+    if (ns_.size() < kMost)
+      ns_.push_back(ns);
+    else
+      ns_[static_cast<std::size_t>(next_++ % kMost)] = ns;
+  }
+  Samples samples() const { return {ns_}; }
+
+ private:
+  static constexpr std::size_t kMost = 1024;
+  std::vector<double> ns_;
+  std::size_t next_ = 0;
+};
+
+// Short sequences are repeated; a long one is its own average.
+Samples time_pass(Exec& exec, const Model& model, const Tensor& tokens) {
+  const auto once = [&] {
+    State state = model.initial_state(exec, 1);
+    model.forward_tiles(exec, tokens, state, 2048, [](std::int64_t, const Tensor&) {});
+  };
+  if (tokens.numel() <= 65536) return repeat(once, 0.5, 1);
+  const double start = now_ns();
+  once();
+  return {{now_ns() - start}};
+}
+
+}  // namespace
+
 std::vector<Row> measure_growth(const Model& model, const std::vector<std::int64_t>& lengths,
                                 int threads, const std::function<void(const Row&)>& done) {
   const ModelConfig& config = model.config();
-  std::vector<Row> rows;
-  const auto add = [&](const std::string& mode, std::int64_t length, double ns, std::int64_t rss,
-                       int used) {
-    rows.push_back({.layer = config.layer,
-                    .mode = mode,
-                    .B = 1,
-                    .T = length,
-                    .D = config.hidden_size,
-                    .threads = used,
-                    .target = cpu_target(),
-                    .ns_per_token = ns,
-                    .GFLOPs = model.flops_per_token() / ns,
-                    .baseline_ns = std::numeric_limits<double>::quiet_NaN(),
-                    .ratio = std::numeric_limits<double>::quiet_NaN(),
-                    .p50_ns = ns,
-                    .p99_ns = ns,
-                    .max_ns = ns,
-                    .rss_bytes = rss});
-    if (done) done(rows.back());
-  };
   if (config.task != Task::kLanguageModel)
     throw Error(ErrorCode::kConfig, "bench: growth is measured on a language model.");
+  Cost cost{.flops = model.flops_per_token(),
+            .io_bytes = 1.0 + 4.0 * static_cast<double>(config.vocab_size),
+            .once_bytes = 2.0 * static_cast<double>(model.state_spec().bytes())};
+  model.visit_parameters([&](const std::string&, const Tensor& value, ParameterGroup) {
+    cost.once_bytes += static_cast<double>(value.bytes());
+  });
+  std::vector<Row> rows;
+  // `call`: tokens of a sample.
+  const auto add = [&](const std::string& mode, std::int64_t length, std::int64_t call,
+                       Samples samples, int used) {
+    Row row{.layer = config.layer,
+            .mode = mode,
+            .B = 1,
+            .T = call,
+            .D = config.hidden_size,
+            .threads = used,
+            .target = cpu_target()};
+    fill(row, samples, cost);
+    row.T = length;
+    rows.push_back(row);
+    if (done) done(row);
+  };
   Exec exec({.threads = threads});
   Generator generator(1);
-  const std::int64_t most = lengths.back();
+  const auto tokens_below =
+      static_cast<std::uint64_t>(std::min<std::int64_t>(128, config.vocab_size));
   for (const std::int64_t length : lengths) {
     const Tensor tokens = Tensor::empty({1, length}, DType::kUInt8);
     for (std::uint8_t& token : tokens.span<std::uint8_t>())
-      token = static_cast<std::uint8_t>(generator.below(128));
-    const auto once = [&] {
-      State state = model.initial_state(exec, 1);
-      model.forward_tiles(exec, tokens, state, 2048, [](std::int64_t, const Tensor&) {});
-    };
-    // Short sequences are repeated; a long one is its own average.
-    Samples samples = length <= 65536 ? repeat(once, 0.5, 1) : Samples{};
-    if (samples.ns.empty()) {
-      const double start = now_ns();
-      once();
-      samples.ns.push_back(now_ns() - start);
-    }
-    add("parallel", length, samples.median() / static_cast<double>(length), rss_bytes(), threads);
+      token = static_cast<std::uint8_t>(generator.below(tokens_below));
+    add("parallel", length, length, time_pass(exec, model, tokens), threads);
   }
-  // One stream, sampled around each length: the mean of the last 1,024 steps before it.
+  // One stream, sampled just before each length.
   Stepper stepper = model.prepare_step(exec, 1);
   State state = model.initial_state(exec, 1);
   const Tensor token = Tensor::empty({1}, DType::kInt32);
   const Tensor logits = Tensor::empty({1, config.vocab_size}, DType::kFloat32);
-  double window_start = now_ns();
+  RecentSteps recent;
   std::size_t next = 0;
-  for (std::int64_t t = 1; t <= most; ++t) {
-    if (t == lengths[next] - 1023) window_start = now_ns();
-    token.data<std::int32_t>()[0] = static_cast<std::int32_t>(generator.below(128));
+  for (std::int64_t t = 1; next < lengths.size(); ++t) {
+    token.data<std::int32_t>()[0] = static_cast<std::int32_t>(generator.below(tokens_below));
+    const double start = now_ns();
     if (stepper.step(token, state, logits) != StepStatus::kOk)
       throw Error(ErrorCode::kState, "bench: the model's step does not fit its own state.");
+    recent.add(now_ns() - start);
     if (t != lengths[next]) continue;
-    add("step", t, (now_ns() - window_start) / static_cast<double>(std::min<std::int64_t>(t, 1024)),
-        rss_bytes(), 1);
+    add("step", t, 1, recent.samples(), 1);
     ++next;
   }
   return rows;

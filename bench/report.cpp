@@ -79,13 +79,16 @@ std::string svg(const Chart& chart) {
     for (const auto& [px, py] : series.points) widen(x, px), widen(y, py);
   settle(x, false);
   settle(y, chart.from_zero);
+  // Room for the legend, a line for each series.
+  const double height =
+      std::max(kHeight, kTop + 16 + 17 * static_cast<double>(chart.series.size()));
   std::string out = formatted(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" width=\"{}\" height=\"{}\" "
       "font-family=\"sans-serif\" "
       "font-size=\"12\"><rect width=\"100%\" height=\"100%\" fill=\"white\"/><text x=\"{}\" "
       "y=\"20\" font-size=\"14\" "
       "font-weight=\"bold\">{}</text>",
-      kWidth, kHeight, kWidth, kHeight, kLeft, escape(chart.title));
+      kWidth, height, kWidth, height, kLeft, escape(chart.title));
   for (const double tick : y.ticks())
     out += formatted(
         "<line x1=\"{0}\" x2=\"{1}\" y1=\"{2:.1f}\" y2=\"{2:.1f}\" stroke=\"#ddd\"/><text "

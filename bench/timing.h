@@ -17,11 +17,12 @@ inline double now_ns() {
 struct Samples {
   std::vector<double> ns;
 
+  /// Of nearest rank: 0 is the smallest sample, 1 the largest. 0 where there is none.
   double quantile(double q) {
     if (ns.empty()) return 0;
     std::sort(ns.begin(), ns.end());
-    return ns[std::min(ns.size() - 1, static_cast<std::size_t>(
-                                          std::ceil(q * static_cast<double>(ns.size())) - 1))];
+    const double rank = std::ceil(q * static_cast<double>(ns.size()));
+    return ns[static_cast<std::size_t>(std::clamp(rank, 1.0, static_cast<double>(ns.size()))) - 1];
   }
   double median() { return quantile(0.5); }
 };

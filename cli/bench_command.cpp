@@ -7,8 +7,10 @@
 
 #include <rill/core/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstdlib>
 #include <map>
 
 namespace rill::cli {
@@ -18,7 +20,7 @@ using bench::Row;
 using nlohmann::json;
 
 struct BenchFlags {
-  std::vector<std::string> layers, modes = {"forward", "backward", "step"};
+  std::vector<std::string> layers, kernels, modes = {"forward", "backward", "step"};
   std::string lengths = "1k..16k:x4", json_file, html_file, model;
   std::vector<int> threads;
   bench::Options options;
@@ -51,8 +53,10 @@ std::vector<std::int64_t> parse_lengths(std::string_view text) {
   check(low <= high && factor >= 2, ErrorCode::kConfig,
         "bench: --lengths LO..HI:xF has LO <= HI and F >= 2, '{}' came.", text);
   std::vector<std::int64_t> lengths;
-  for (std::int64_t length = low; length <= high; length *= factor) lengths.push_back(length);
-  return lengths;
+  for (std::int64_t length = low;; length *= factor) {
+    lengths.push_back(length);
+    if (length > high / factor) return lengths;
+  }
 }
 
 json number(double value) { return std::isfinite(value) ? json(value) : json(); }
@@ -102,40 +106,56 @@ std::string html_of(const bench::Machine& machine, const std::vector<Row>& rows)
                      formatted("{:.1f}", row.baseline_ns), formatted("{:.2f}", row.ratio),
                      formatted("{:.1f}", row.p99_ns)});
     if (row.T == 1) continue;
-    bench::Chart& chart = charts[row.mode];
-    chart.title = row.mode + ": time a token";
+    const std::string group = row.layer.starts_with("kernel:") ? "kernels, " : "";
+    bench::Chart& chart = charts[group + row.mode];
+    chart.title = group + row.mode + ": time a token";
     chart.x_label = "T";
     chart.y_label = "ns";
     chart.log_x = chart.log_y = true;
     const std::string name =
         row.layer + (row.threads > 1 ? formatted(" ({} threads)", row.threads) : "");
-    if (chart.series.empty() || chart.series.back().name != name)
-      chart.series.push_back({.name = name});
-    chart.series.back().points.emplace_back(static_cast<double>(row.T), row.ns_per_token);
+    auto series = std::ranges::find(chart.series, name, &bench::Series::name);
+    if (series == chart.series.end())
+      series = chart.series.insert(series, bench::Series{.name = name});
+    series->points.emplace_back(static_cast<double>(row.T), row.ns_per_token);
   }
   for (const auto& [mode, chart] : charts) sections.push_back(bench::svg(chart));
   sections.push_back(bench::table(cells));
   return bench::page("rill bench", sections);
 }
 
+// Layers alone, kernels alone, or both where neither is named.
+std::vector<Row> measure_all(const BenchFlags& flags, const std::function<void(const Row&)>& show) {
+  std::vector<Row> rows;
+  if (!flags.layers.empty() || flags.kernels.empty())
+    rows = bench::measure_layers(flags.options, show);
+  if (flags.kernels.empty() && !flags.layers.empty()) return rows;
+  for (Row& row : bench::measure_kernels(flags.options, show)) rows.push_back(std::move(row));
+  return rows;
+}
+
 int run_bench(BenchFlags& flags) {
   flags.options.layers = flags.layers;
+  if (flags.kernels != std::vector<std::string>{"all"}) flags.options.kernels = flags.kernels;
   flags.options.modes = flags.modes;
   flags.options.lengths = parse_lengths(flags.lengths);
-  flags.options.threads = flags.threads.empty() ? std::vector<int>{1} : flags.threads;
+  flags.options.threads = flags.threads;
+  if (flags.threads.empty())
+    flags.options.threads = {std::getenv("RILL_NUM_THREADS") ? default_threads() : 1};
   flags.options.baseline = !flags.no_baseline;
   for (const std::string& layer : flags.layers) find_layer_type(layer);
+  for (const std::string& kernel : flags.options.kernels) bench::check_kernel_name(kernel);
   const bench::Machine machine = bench::measure_machine();
   const auto show = [&](const Row& row) {
     print_to(stderr,
-             "{:<10} {:<9} B {:<3} T {:<8} {} threads {:<7} {:>10.1f} ns a token, {:>8.2f} "
+             "{:<23} {:<9} B {:<3} T {:<8} {} threads {:<7} {:>10.1f} ns a token, {:>8.2f} "
              "GFLOP/s, {:>6.2f} x plain loops\n",
              row.layer, row.mode, row.B, row.T, row.threads, row.target, row.ns_per_token,
              row.GFLOPs, row.ratio);
   };
   std::vector<Row> rows;
   if (flags.model.empty())
-    rows = bench::measure_layers(flags.options, show);
+    rows = measure_all(flags, show);
   else
     rows = bench::measure_growth(*load_model(flags.model), flags.options.lengths,
                                  flags.options.threads.front(), show);
@@ -153,9 +173,20 @@ int run_bench(BenchFlags& flags) {
 
 void add_bench(CLI::App& app, std::vector<std::pair<CLI::App*, Run>>& commands) {
   auto flags = std::make_shared<BenchFlags>();
-  CLI::App* command = app.add_subcommand(
-      "bench", "Time every layer in both modes, beside plain loops and the machine's limits");
-  command->add_option("--layers", flags->layers, "Names, separated by commas (default: all)")
+  CLI::App* command = app.add_subcommand("bench",
+                                         "Time every layer in both modes and every kernel, beside "
+                                         "plain loops and the machine's limits");
+  command
+      ->add_option("--layers", flags->layers,
+                   "Names, separated by commas (default: all, unless --kernels is given)")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  std::string kernels;
+  for (const std::string& name : bench::kernel_names()) kernels += ", " + name;
+  command
+      ->add_option("--kernels", flags->kernels,
+                   "Single ops, rows kernel:NAME, forward and backward: all" + kernels +
+                       " (default: all, unless --layers is given)")
       ->delimiter(',')
       ->allow_extra_args(false);
   command->add_option("--lengths", flags->lengths, "LO..HI[:xF]; k = 2^10, m = 2^20")
@@ -173,12 +204,12 @@ void add_bench(CLI::App& app, std::vector<std::pair<CLI::App*, Run>>& commands) 
       ->capture_default_str();
   command
       ->add_option("--threads", flags->threads,
-                   "Numbers of threads, separated by commas (default: 1)")
+                   "Numbers of threads, separated by commas (default: RILL_NUM_THREADS, else 1)")
       ->delimiter(',')
       ->allow_extra_args(false)
       ->check(CLI::Range(1, 1024));
   command->add_option("--seconds", flags->options.seconds, "Time a row is measured for")
-      ->check(CLI::PositiveNumber)
+      ->check(Positive())
       ->capture_default_str();
   command->add_flag("--no-baseline", flags->no_baseline, "Leave the plain loops out");
   command->add_option(
@@ -189,6 +220,7 @@ void add_bench(CLI::App& app, std::vector<std::pair<CLI::App*, Run>>& commands) 
   command->footer(
       "Examples:\n  rill bench --layers mamba,lstm --lengths 1k..64k:x4 --threads 1,2 --html "
       "bench.html\n"
+      "  rill bench --kernels linear,selective_scan --lengths 4k --json -\n"
       "  rill bench --modes step --json bench.json\n  rill bench --model run --lengths 1k..1m:x4");
   commands.emplace_back(command, [flags] { return run_bench(*flags); });
 }

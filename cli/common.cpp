@@ -1,8 +1,11 @@
 #include "common.h"
 
+#include <rill/core/check.h>
 #include <rill/core/format.h>
 
+#include <fcntl.h>
 #include <unistd.h>
+#include <array>
 #include <cmath>
 #include <csignal>
 #include <cstdio>
@@ -11,8 +14,27 @@ namespace rill::cli {
 namespace {
 
 std::atomic<bool> g_stop{false};
+// A signal that comes between a look at g_stop and a wait would be lost without the pipe.
+std::array<int, 2> g_stop_pipe = {-1, -1};
 
-void on_signal(int) { g_stop.store(true, std::memory_order_relaxed); }
+void on_signal(int) {
+  const int before = errno;
+  g_stop.store(true, std::memory_order_relaxed);
+  [[maybe_unused]] const ssize_t written = write(g_stop_pipe[1], "", 1);
+  errno = before;
+}
+
+// A validator that takes finite numbers for which `legal` holds.
+CLI::Validator number_check(const char* description, const char* expected, bool (*legal)(double)) {
+  return CLI::Validator(
+      [expected, legal](std::string& text) {
+        double value = 0;
+        const bool fits =
+            CLI::detail::lexical_cast(text, value) && std::isfinite(value) && legal(value);
+        return fits ? std::string() : formatted("{} was expected, '{}' came.", expected, text);
+      },
+      description);
+}
 
 constexpr double kPlainInterval = 5.0;  // seconds between plain lines
 constexpr double kBarInterval = 0.1;
@@ -27,28 +49,45 @@ void Common::add_to(CLI::App& app, bool with_json) {
 
 ExecOptions Common::exec_options(DType dtype) const { return {.dtype = dtype, .threads = threads}; }
 
+Positive::Positive()
+    : Validator(number_check("POSITIVE", "a number above 0", [](double v) { return v > 0; })) {}
+NonNegative::NonNegative()
+    : Validator(
+          number_check("NONNEGATIVE", "a number of at least 0", [](double v) { return v >= 0; })) {}
+Fraction::Fraction()
+    : Validator(number_check("FRACTION", "a number from 0 to 1",
+                             [](double v) { return v >= 0 && v <= 1; })) {}
+
 void print_json(const nlohmann::json& value) {
-  const std::string text = value.dump(2) + "\n";
+  const std::string text =
+      value.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   std::fwrite(text.data(), 1, text.size(), stdout);
   std::fflush(stdout);
 }
 
 const std::atomic<bool>& catch_signals() {
+  if (g_stop_pipe[0] < 0)
+    check(pipe2(g_stop_pipe.data(), O_CLOEXEC | O_NONBLOCK) == 0, ErrorCode::kSystem,
+          "A pipe cannot be opened.");
   struct sigaction action {};
   action.sa_handler = on_signal;
+  action.sa_flags = SA_RESTART;  // output on its way is not cut short
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
   return g_stop;
 }
 
-Progress::Progress(std::string unit, double total)
+int stop_descriptor() { return g_stop_pipe[0]; }
+
+Progress::Progress(std::string unit, double total, double quiet)
     : unit_(std::move(unit)),
       total_(total),
+      quiet_(quiet),
       terminal_(isatty(STDERR_FILENO) != 0),
       start_(std::chrono::steady_clock::now()) {}
 
 Progress::~Progress() {
-  if (terminal_ && first_ >= 0) std::fputs("\n", stderr);
+  if (terminal_ && shown_) std::fputs("\n", stderr);
 }
 
 void Progress::update(double done, const std::string& note) {
@@ -57,19 +96,22 @@ void Progress::update(double done, const std::string& note) {
   if (first_ < 0) {
     first_ = done;
     start_ = now;
+    if (done == 0) return;
   }
+  const double seconds = std::chrono::duration<double>(now - start_).count();
+  if (!shown_ && seconds < quiet_) return;
   if (since_last < (terminal_ ? kBarInterval : kPlainInterval) && !(total_ > 0 && done >= total_))
     return;
   last_ = now;
-  const double seconds = std::chrono::duration<double>(now - start_).count();
+  shown_ = true;
   const double rate = seconds > 0 ? (done - first_) / seconds : 0;
   const std::string left =
       rate > 0 && total_ > 0 ? short_time((total_ - done) / rate) + " left" : "";
   const std::string speed = formatted("{} {}/s", short_number(rate), unit_);
   if (!terminal_) {
-    print_to(stderr, "{} {}{}, {}{}{}, {}\n", short_number(done), unit_,
+    print_to(stderr, "{} {}{}, {}{}{}{}{}\n", short_number(done), unit_,
              total_ > 0 ? " of " + short_number(total_) : "", speed, left.empty() ? "" : ", ", left,
-             note);
+             note.empty() ? "" : ", ", note);
     return;
   }
   constexpr int kWidth = 28;

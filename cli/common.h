@@ -40,26 +40,45 @@ void add_layers(CLI::App& app, std::vector<std::pair<CLI::App*, Run>>& commands)
 void add_info(CLI::App& app, std::vector<std::pair<CLI::App*, Run>>& commands);
 void add_bench(CLI::App& app, std::vector<std::pair<CLI::App*, Run>>& commands);
 
-/// One JSON value on stdout, nothing else. NaN and infinities become null.
+/// Checks of numbers on the command line: finite, and above 0, of at least 0, or from 0 to 1.
+struct Positive : CLI::Validator {
+  Positive();
+};
+struct NonNegative : CLI::Validator {
+  NonNegative();
+};
+struct Fraction : CLI::Validator {
+  Fraction();
+};
+
+/// One JSON value on stdout, nothing else. NaN and infinities become null, bytes of paths that are
+/// not UTF-8 the replacement character.
 void print_json(const nlohmann::json& value);
 
 /// SIGINT and SIGTERM set the returned flag instead of ending the program.
 const std::atomic<bool>& catch_signals();
+/// After catch_signals(): a descriptor that is readable from the first signal on, for poll(). Calls
+/// that block in other places go on.
+int stop_descriptor();
 
 /// Progress on stderr: a bar with rate and time left on a terminal, a plain line every few seconds
 /// elsewhere.
 class Progress {
  public:
-  /// `total` in units (steps, bytes); 0: unknown.
-  Progress(std::string unit, double total);
+  /// `total` in units (steps, bytes); 0: unknown. Work that ends within `quiet` seconds shows
+  /// nothing.
+  Progress(std::string unit, double total, double quiet = 0);
   ~Progress();
-  /// `done` units so far; `note` stands at the end ("loss 1.523").
-  void update(double done, const std::string& note);
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+  /// `done` units so far; `note` stands at the end ("loss 1.523"). An update with 0 done starts the
+  /// clock and shows nothing.
+  void update(double done, const std::string& note = "");
 
  private:
   std::string unit_;
-  double total_;
-  bool terminal_;
+  double total_, quiet_;
+  bool terminal_, shown_ = false;
   std::chrono::steady_clock::time_point start_, last_;
   double first_ = -1;
 };

@@ -9,6 +9,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <optional>
 
 namespace rill::cli {
 namespace {
@@ -37,7 +38,16 @@ int run_eval(const EvalFlags& flags) {
   const auto model = load_model(flags.out);
   const auto data = data_of(*model, flags.data);
   Exec exec(flags.common.exec_options());
-  const EvalResult result = evaluate(exec, *model, *data, mode);
+  std::optional<Progress> progress;
+  const char* unit = model->config().task == Task::kClassify        ? "sequences"
+                     : model->config().task == Task::kLanguageModel ? "bytes"
+                                                                    : "rows";
+  const auto show = [&](std::int64_t done, std::int64_t total) {
+    if (done == 0) progress.emplace(unit, static_cast<double>(total));
+    progress->update(static_cast<double>(done));
+  };
+  const EvalResult result = evaluate(exec, *model, *data, mode, 0, show);
+  progress.reset();
   if (flags.common.json) {
     print_json({{"loss", result.loss},
                 {"unit", result.unit},
@@ -65,10 +75,15 @@ int run_logits(const EvalFlags& flags) {
   Exec exec(flags.common.exec_options());
   const Tensor logits = Tensor::empty({length, vocabulary}, DType::kFloat32);
   State state = model->initial_state(exec, 1);
-  run_mode(exec, *model, bytes.view({1, length}), state, mode,
-           [&](std::int64_t first, const Tensor& y) {
-             std::memcpy(logits.data<float>() + first * vocabulary, y.raw(), y.bytes());
-           });
+  {
+    Progress progress("bytes", static_cast<double>(length));
+    progress.update(0);
+    run_mode(exec, *model, bytes.view({1, length}), state, mode,
+             [&](std::int64_t first, const Tensor& y) {
+               std::memcpy(logits.data<float>() + first * vocabulary, y.raw(), y.bytes());
+               progress.update(static_cast<double>(first + y.size(1)));
+             });
+  }
   write_npy(flags.file, logits);
   print_to(stderr, "{}: float32 [{}, {}]\n", flags.file, length, vocabulary);
   return kSuccess;
@@ -110,14 +125,21 @@ int run_info(const EvalFlags& flags) {
   return kSuccess;
 }
 
+// A bound in the option's own type; null where it has none.
+json bound_json(const OptionSpec& spec, double bound) {
+  if (spec.default_value.index() == 2) return bound;
+  if (spec.default_value.index() != 1) return nullptr;
+  constexpr double kLargest = 9223372036854774784.0;  // of the doubles below 2^63
+  return static_cast<std::int64_t>(std::clamp(bound, -kLargest, kLargest));
+}
+
 json option_json(const OptionSpec& spec) {
-  const bool number = spec.default_value.index() == 1 || spec.default_value.index() == 2;
   return {
       {"name", spec.name},
       {"type", spec.type()},
       {"default", std::visit([](const auto& value) { return json(value); }, spec.default_value)},
-      {"min", number ? json(spec.min) : json()},
-      {"max", number ? json(spec.max) : json()},
+      {"min", bound_json(spec, spec.min)},
+      {"max", bound_json(spec, spec.max)},
       {"choices", spec.choices},
       {"help", spec.help}};
 }

@@ -69,7 +69,11 @@ class Stream {
   void prefill(const std::string& prompt) {
     const Tensor bytes = Tensor::from(std::vector<std::uint8_t>(prompt.begin(), prompt.end()),
                                       {1, static_cast<std::int64_t>(prompt.size())});
-    model_.forward_tiles(exec_, bytes, state_, 1024, [&](std::int64_t, const Tensor& y) {
+    constexpr double kQuiet = 1.0;  // seconds: most prompts are read sooner
+    Progress progress("bytes of the prompt", static_cast<double>(prompt.size()), kQuiet);
+    progress.update(0);
+    model_.forward_tiles(exec_, bytes, state_, 1024, [&](std::int64_t first, const Tensor& y) {
+      progress.update(static_cast<double>(first + y.size(1)));
       logits_.copy_from(y.view({y.size(1), y.size(2)}).rows(y.size(1) - 1, 1));
     });
   }
@@ -103,10 +107,14 @@ int run_generate(const GenerateFlags& flags) {
   check(loads || !flags.prompt.empty(), ErrorCode::kConfig,
         "generate: --prompt TEXT (at least one byte) or --load-state F was expected.");
   const auto model = load_model(flags.out);
-  check(model->config().task == Task::kLanguageModel && model->config().vocab_size == 256,
-        ErrorCode::kConfig,
+  const ModelConfig& config = model->config();
+  check(config.task == Task::kLanguageModel, ErrorCode::kConfig,
         "generate: a language model over bytes was expected, {} holds a model of the task {}.",
-        flags.out, to_string(model->config().task));
+        flags.out, to_string(config.task));
+  check(config.vocab_size == 256, ErrorCode::kConfig,
+        "generate: a language model over the 256 bytes was expected, the one in {} has a "
+        "vocabulary of {}.",
+        flags.out, config.vocab_size);
   check(flags.save_file.empty() || flags.tokens > 0, ErrorCode::kConfig,
         "generate: --save-state needs at least one token.");
   Stream stream(flags, *model);
@@ -137,18 +145,19 @@ void add_generate(CLI::App& app, std::vector<std::pair<CLI::App*, Run>>& command
   command->add_option("OUT", flags->out, "Folder of a model")->required();
   command->add_option("--prompt", flags->prompt, "Text to go on from");
   command->add_option("--tokens", flags->tokens, "Bytes to generate")
-      ->check(CLI::NonNegativeNumber)
+      ->check(NonNegative())
       ->capture_default_str();
   command->add_option("--temperature", flags->sampling.temperature, "0: always the likeliest byte")
-      ->check(CLI::NonNegativeNumber)
+      ->check(NonNegative())
       ->capture_default_str();
   command->add_option("--top-k", flags->sampling.top_k, "Choose among the K likeliest (0: all)")
-      ->check(CLI::NonNegativeNumber)
+      ->check(NonNegative())
       ->capture_default_str();
   command
       ->add_option("--top-p", flags->sampling.top_p,
                    "Choose among the fewest that reach this probability")
-      ->check(CLI::Range(1e-9, 1.0))
+      ->check(Positive())
+      ->check(Fraction())
       ->capture_default_str();
   command->add_option("--seed", flags->seed,
                       "Seed of the draws (default: 0, or the loaded state's)");

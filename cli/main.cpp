@@ -53,7 +53,7 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kSuccess : kBadUsage;
+    return app.exit(error) == 0 ? flushed(kSuccess) : kBadUsage;
   }
   choose_cpu_target();
   for (const auto& [command, action] : commands)

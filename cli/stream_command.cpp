@@ -7,6 +7,7 @@
 
 #include <rill/core/format.h>
 
+#include <poll.h>
 #include <unistd.h>
 #include <algorithm>
 #include <array>
@@ -15,6 +16,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <limits>
 
 namespace rill::cli {
 namespace {
@@ -48,12 +50,13 @@ class Latencies {
   double largest_ = 0;
 };
 
-// Input that flushes stdout before it waits.
+// Input that flushes stdout before it waits, and ends at SIGINT and SIGTERM: rows that are not read
+// yet, and a row that has come in part, are then left.
 class Input {
  public:
   // A whole line without its line feed; false at the end.
   bool line(std::string_view& line) {
-    for (;;) {
+    while (!stopped()) {
       const std::size_t end = buffer_.find('\n', first_);
       if (end != std::string::npos) {
         line = std::string_view(buffer_).substr(first_, end - first_);
@@ -61,27 +64,43 @@ class Input {
         if (line.ends_with('\r')) line.remove_suffix(1);
         return true;
       }
-      if (!more()) {
+      if (!more() && !stopped()) {
         line = std::string_view(buffer_).substr(first_);
         first_ = buffer_.size();
         return !line.empty();
       }
     }
+    return false;
   }
   // Exactly `bytes` bytes; fewer come at the end.
   std::string_view block(std::size_t bytes) {
     while (buffer_.size() - first_ < bytes && more()) {
     }
+    if (stopped()) return {};
     const std::string_view result = std::string_view(buffer_).substr(first_, bytes);
     first_ += result.size();
     return result;
   }
+  bool stopped() const { return stop_.load(std::memory_order_relaxed); }
 
  private:
+  // Waits for input; false at the end and after a signal.
+  bool wait() const {
+    std::array<pollfd, 2> fds = {pollfd{STDIN_FILENO, POLLIN, 0},
+                                 pollfd{stop_descriptor(), POLLIN, 0}};
+    while (!stopped()) {
+      if (::poll(fds.data(), fds.size(), -1) >= 0) return !stopped();
+      check(errno == EINTR, ErrorCode::kSystem, "stream: stdin cannot be waited for: {}.",
+            std::strerror(errno));
+    }
+    return false;
+  }
+
   bool more() {
     check(std::fflush(stdout) == 0, ErrorCode::kSystem, "stream: stdout cannot be written to.");
     buffer_.erase(0, first_);
     first_ = 0;
+    if (!wait()) return false;
     std::array<char, 65536> chunk;
     ssize_t count = 0;
     do count = ::read(STDIN_FILENO, chunk.data(), chunk.size());
@@ -91,6 +110,7 @@ class Input {
     buffer_.append(chunk.data(), static_cast<std::size_t>(count));
     return count > 0;
   }
+  const std::atomic<bool>& stop_ = catch_signals();
   std::string buffer_;
   std::size_t first_ = 0;
 };
@@ -109,6 +129,7 @@ class RowStream {
         stepper_(model.prepare_step(exec_, 1)),
         state_(model.initial_state(exec_, 1)),
         language_(model.config().task == Task::kLanguageModel),
+        place_(flags.format == "csv" ? "line" : "row"),
         x_(Tensor::empty(stepper_.input_shape(), language_ ? DType::kInt32 : DType::kFloat32)),
         y_(Tensor::empty(stepper_.output_shape(), DType::kFloat32)),
         row_(static_cast<std::size_t>(x_.numel())) {
@@ -127,36 +148,53 @@ class RowStream {
     writer.write(file);
   }
 
+  // What the rows of the format are called in messages.
+  const char* place() const { return place_; }
+
   void step(std::int64_t number) {
     const auto start = std::chrono::steady_clock::now();
-    scale_input(number);
+    language_ ? take_token(number) : scale_input(number);
     const StepStatus status = stepper_.step(x_, state_, y_);
-    check(status == StepStatus::kOk, ErrorCode::kState, "stream: row {}: {}.", number,
+    check(status == StepStatus::kOk, ErrorCode::kState, "stream: {} {}: {}.", place_, number,
           to_string(status));
-    const Scaling& scaling = model_.config().output_scaling;
-    float* y = y_.data<float>();
-    for (std::size_t i = 0; i < scaling.mean.size(); ++i)
-      y[i] = static_cast<float>(y[i] * scaling.scale[i] + scaling.mean[i]);
+    scale_output(number);
     latencies_.add(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
 
  private:
+  void take_token(std::int64_t number) {
+    const double token = row_[0];
+    check(token >= 0 && token < static_cast<double>(model_.config().vocab_size) &&
+              token == std::floor(token),
+          ErrorCode::kValue, "stream: {} {}: a token in [0, {}) was expected, {} came.", place_,
+          number, model_.config().vocab_size, token);
+    x_.data<std::int32_t>()[0] = static_cast<std::int32_t>(token);
+  }
+
+  // An infinity would never leave the state again.
   void scale_input(std::int64_t number) {
-    if (language_) {
-      const double token = row_[0];
-      check(token >= 0 && token < static_cast<double>(model_.config().vocab_size) &&
-                token == std::floor(token),
-            ErrorCode::kValue, "stream: row {}: a token in [0, {}) was expected, {} came.", number,
-            model_.config().vocab_size, token);
-      x_.data<std::int32_t>()[0] = static_cast<std::int32_t>(token);
-      return;
-    }
     const Scaling& scaling = model_.config().input_scaling;
     float* x = x_.data<float>();
-    for (std::size_t i = 0; i < row_.size(); ++i)
-      x[i] = scaling.mean.empty()
-                 ? row_[i]
-                 : static_cast<float>((row_[i] - scaling.mean[i]) / scaling.scale[i]);
+    for (std::size_t i = 0; i < row_.size(); ++i) {
+      const double value =
+          scaling.mean.empty() ? row_[i] : (row_[i] - scaling.mean[i]) / scaling.scale[i];
+      check(std::abs(value) <= std::numeric_limits<float>::max(), ErrorCode::kValue,
+            "stream: {} {}: column {} is out of range, {} came (scaled by {}).", place_, number,
+            i + 1, row_[i], scaling.mean.empty() ? 1.0 : scaling.scale[i]);
+      x[i] = static_cast<float>(value);
+    }
+  }
+
+  void scale_output(std::int64_t number) {
+    const Scaling& scaling = model_.config().output_scaling;
+    const std::span<float> y = y_.span<float>();
+    for (std::size_t i = 0; i < y.size(); ++i) {
+      const double value = scaling.mean.empty() ? y[i] : y[i] * scaling.scale[i] + scaling.mean[i];
+      check(std::abs(value) <= std::numeric_limits<float>::max(), ErrorCode::kValue,
+            "stream: {} {}: the model answers with {}; the row is out of its range.", place_,
+            number, value);
+      y[i] = static_cast<float>(value);
+    }
   }
 
   const Model& model_;
@@ -164,6 +202,7 @@ class RowStream {
   Stepper stepper_;
   State state_;
   bool language_;
+  const char* place_;
   Tensor x_, y_;
   std::vector<float> row_;
   Latencies latencies_;
@@ -178,24 +217,24 @@ void write_csv(std::span<const float> row) {
   }
 }
 
-void run_csv(RowStream& stream) {
-  Input input;
+void run_csv(RowStream& stream, Input& input) {
   std::int64_t number = 0;
   for (std::string_view line; input.line(line);) {
-    ++number;
+    if (++number == 1 && line.starts_with("\xEF\xBB\xBF"))
+      line.remove_prefix(3);  // a byte order mark, as spreadsheets write it
     if (line.empty()) {
       stream.reset();
       continue;
     }
     const CsvStatus status = parse_csv_row(line, stream.row());
-    check(status.ok(), ErrorCode::kValue, "stream: line {}: {}.", number, describe(status));
+    check(status.ok(), ErrorCode::kValue, "stream: {} {}: {}.", stream.place(), number,
+          describe(status));
     stream.step(number);
     write_csv(stream.output());
   }
 }
 
-void run_f32(RowStream& stream) {
-  Input input;
+void run_f32(RowStream& stream, Input& input) {
   const std::size_t bytes = stream.row().size_bytes();
   for (std::int64_t number = 1;; ++number) {
     const std::string_view block = input.block(bytes);
@@ -215,14 +254,18 @@ void run_f32(RowStream& stream) {
 int run_stream(const StreamFlags& flags) {
   const auto model = load_model(flags.out);
   RowStream stream(flags, *model);
+  Input input;
   try {
-    flags.format == "csv" ? run_csv(stream) : run_f32(stream);
+    flags.format == "csv" ? run_csv(stream, input) : run_f32(stream, input);
   } catch (const Error&) {
     std::fflush(stdout);  // the outputs of the rows before
     throw;
   }
   check(std::fflush(stdout) == 0, ErrorCode::kSystem, "stream: stdout cannot be written to.");
   if (!flags.save_file.empty()) stream.save(flags.save_file);
+  if (input.stopped())
+    print_to(stderr, "Stopped by a signal after {} rows.{}\n", stream.latencies().total(),
+             flags.save_file.empty() ? "" : " To go on: --load-state " + flags.save_file);
   if (flags.latency) {
     const Latencies& l = stream.latencies();
     print_to(stderr,
@@ -249,7 +292,8 @@ void add_stream(CLI::App& app, std::vector<std::pair<CLI::App*, Run>>& commands)
   command->add_option("--save-state", flags->save_file, "Keep the state in F at the end");
   command->add_option("--load-state", flags->load_file, "Go on from F");
   command->footer(
-      "An empty line resets the state and prints nothing.\n"
+      "An empty line resets the state and prints nothing. SIGINT and SIGTERM end the stream like "
+      "the end of its input.\n"
       "Examples:\n  tail -f sensor.csv | rill stream run\n  rill stream run --latency --save-state "
       "s < day1.csv\n"
       "  rill stream run --load-state s < day2.csv");

@@ -53,35 +53,96 @@ ModelConfig model_config(const TrainFlags& flags) {
   return config;
 }
 
-// What a resumed run was started with, and what the command line may still change.
-void take_saved(TrainFlags& flags, ModelConfig& config, const TrainOptions& saved) {
-  config = parse_config(
+// "text:FILE" as it is found from any folder.
+std::string with_absolute_path(const std::string& spec) {
+  const std::size_t colon = spec.find(':');
+  std::error_code error;
+  const auto path = std::filesystem::absolute(spec.substr(colon + 1), error).lexically_normal();
+  return error ? spec : spec.substr(0, colon + 1) + path.string();
+}
+
+ModelConfig saved_config(const TrainFlags& flags) {
+  return parse_config(
       read_text_file(std::filesystem::path(flags.out) / "config.json", std::int64_t{16} << 20));
-  check(!flags.given("--layer") || flags.layer == config.layer, ErrorCode::kConfig,
-        "--resume: the run in {} is of the layer {}, --layer {} came.", flags.out, config.layer,
-        flags.layer);
-  check(!flags.given("--width") || flags.width == config.hidden_size, ErrorCode::kConfig,
-        "--resume: the run in {} has the width {}, --width {} came.", flags.out, config.hidden_size,
-        flags.width);
-  check(!flags.given("--blocks") || flags.blocks == config.num_hidden_layers, ErrorCode::kConfig,
-        "--resume: the run in {} has {} blocks, --blocks {} came.", flags.out,
-        config.num_hidden_layers, flags.blocks);
-  TrainOptions options = saved;
+}
+
+// The stored run's options, with what the command line may still change.
+TrainOptions resumed_options(const TrainFlags& flags, const TrainOptions& saved) {
   const TrainOptions& now = flags.options;
-  if (flags.given("--steps")) options.steps = now.steps;
+  const auto same = [&](const char* flag, const auto& was, const auto& is) {
+    check(!flags.given(flag) || was == is, ErrorCode::kConfig,
+          "--resume: the run in {} has {} {}, {} came.", flags.out, flag, was, is);
+  };
+  same("--length", saved.length, now.length);
+  same("--batch", saved.batch, now.batch);
+  same("--accumulate", saved.accumulate, now.accumulate);
+  same("--seed", saved.seed, now.seed);
+  same("--weight-decay", saved.adam.weight_decay, now.adam.weight_decay);
+  same("--warmup", saved.warmup, now.warmup);
+  same("--clip", saved.clip, now.clip);
+  TrainOptions options = saved;
+  if (flags.given("--steps")) {
+    options.steps = now.steps;
+    options.minutes = 0;
+  }
   if (flags.given("--minutes")) options.minutes = now.minutes;
   if (flags.given("--lr")) options.adam.lr = now.adam.lr;
   if (flags.given("--checkpoint-every")) options.checkpoint_every = now.checkpoint_every;
   if (flags.given("--time-chunk")) options.time_chunk = now.time_chunk;
   if (flags.given("--eval-every")) options.eval_every = now.eval_every;
-  for (const auto& [flag, was, is] : {std::tuple{"--length", saved.length, now.length},
-                                      std::tuple{"--batch", saved.batch, now.batch},
-                                      std::tuple{"--accumulate", saved.accumulate, now.accumulate},
-                                      std::tuple{"--seed", static_cast<std::int64_t>(saved.seed),
-                                                 static_cast<std::int64_t>(now.seed)}})
-    check(!flags.given(flag) || was == is, ErrorCode::kConfig,
-          "--resume: the run in {} has {} {}, {} came.", flags.out, flag, was, is);
-  flags.options = options;
+  return options;
+}
+
+// Every field of the config.json that a model of `config` writes.
+nlohmann::json fields_of(const ModelConfig& config) {
+  return nlohmann::json::parse(to_json(Model(config).config())).flatten();
+}
+
+// What the command line says of the data and the model, against what the run in --out is.
+void check_resumed_model(const TrainFlags& flags, const ModelConfig& saved, const Dataset& data) {
+  const auto same = [&](const std::string& name, const auto& was, const auto& is) {
+    check(was == is, ErrorCode::kConfig, "--resume: the run in {} has {} {}, {} came.", flags.out,
+          name, was, is);
+  };
+  ModelConfig now = saved;
+  if (flags.given("--config")) {
+    now = model_config(flags);
+  } else {
+    if (flags.given("--layer")) now.layer = flags.layer;
+    if (flags.given("--width")) now.hidden_size = flags.width;
+    if (flags.given("--blocks")) now.num_hidden_layers = flags.blocks;
+    if (flags.given("--dropout")) now.dropout = flags.dropout;
+  }
+  // First what decides the rest: its consequences are not to be listed.
+  same("the layer", saved.layer, now.layer);
+  same("the width", saved.hidden_size, now.hidden_size);
+  same("blocks:", saved.num_hidden_layers, now.num_hidden_layers);
+  if (!flags.given("--config")) set_options(now, flags.sets);
+  data.describe(now);
+  now.data = saved.data;
+  const nlohmann::json was = fields_of(saved), is = fields_of(now), none = "nothing";
+  for (const auto& change : nlohmann::json::diff(was, is)) {
+    const std::string key = nlohmann::json::json_pointer(change["path"].get<std::string>()).back();
+    same(key.substr(1), was.value(key, none).dump(), is.value(key, none).dump());
+  }
+}
+
+// The data of a new run, or of one that is resumed: then scaled as they were.
+std::unique_ptr<Dataset> data_of(const TrainFlags& flags, const ModelConfig* saved) {
+  DatasetOptions options{.target_columns = flags.targets, .trained = saved};
+  options.task_given = !flags.task.empty();
+  if (options.task_given) options.task = task_from(flags.task);
+  if (saved) {
+    check(!options.task_given || options.task == saved->task, ErrorCode::kConfig,
+          "--resume: the run in {} has the task {}, --task {} came.", flags.out,
+          to_string(saved->task), flags.task);
+    options.task = saved->task;
+    options.task_given = true;
+    if (!flags.given("--target"))
+      for (const std::int64_t column : saved->target_columns)
+        options.target_columns.push_back(std::to_string(column));
+  }
+  return open_dataset(flags.data, options);
 }
 
 void report(const TrainFlags& flags, const Model& model, const TrainResult& result,
@@ -115,23 +176,18 @@ int run_train(TrainFlags& flags) {
         flags.out);
   ModelConfig config;
   const auto saved = flags.resume ? saved_train_options(flags.out) : std::nullopt;
-  if (saved)
-    take_saved(flags, config, *saved);
-  else
-    config = model_config(flags);
-  DatasetOptions data_options{.target_columns = flags.targets};
-  data_options.task_given = !flags.task.empty();
-  if (data_options.task_given) data_options.task = task_from(flags.task);
   if (saved) {
-    data_options.task = config.task;
-    data_options.task_given = true;
-    for (const std::int64_t column : config.target_columns)
-      data_options.target_columns.push_back(std::to_string(column));
+    flags.options = resumed_options(flags, *saved);
+    config = saved_config(flags);
+  } else {
+    config = model_config(flags);
   }
-  const auto data = open_dataset(flags.data, data_options);
-  if (!saved) {
+  const auto data = data_of(flags, saved ? &config : nullptr);
+  if (saved) {
+    check_resumed_model(flags, config, *data);
+  } else {
     data->describe(config);
-    config.data = flags.data;
+    config.data = with_absolute_path(flags.data);
     if (!flags.given("--length")) flags.options.length = data->default_length();
   }
   Exec exec(flags.common.exec_options());
@@ -197,7 +253,7 @@ void add_train(CLI::App& app, std::vector<std::pair<CLI::App*, Run>>& commands) 
       ->capture_default_str();
   command
       ->add_option("--weight-decay", o.adam.weight_decay,
-                   "Of weights; not of norms, biases, A, B, dt")
+                   "Of weights; not of norms, biases, A, dt, Mamba's D, S4D's B")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command->add_option("--warmup", o.warmup, "Part of the run with a growing rate")
@@ -234,7 +290,9 @@ void add_train(CLI::App& app, std::vector<std::pair<CLI::App*, Run>>& commands) 
                    "Target columns of regress: names or numbers from 0, separated by commas")
       ->delimiter(',')
       ->allow_extra_args(false);
-  command->add_flag("--resume", flags->resume, "Go on from the last whole checkpoint in --out");
+  command->add_flag("--resume", flags->resume,
+                    "Go on from the last whole checkpoint in --out; --steps, --minutes, --lr, "
+                    "--time-chunk, --eval-every and --checkpoint-every may be new");
   command->footer(
       "Examples:\n"
       "  rill train --data text:data/kjv.txt --out run --minutes 3\n"

@@ -2,8 +2,9 @@
 if(NOT RILL_CUDA STREQUAL "OFF")
   include(CheckLanguage)
   if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-    # `native` fails without a GPU: a fixed list, set before the language is enabled. WGMMA needs 90a.
-    set(CMAKE_CUDA_ARCHITECTURES 80-real 90a-real 90-virtual CACHE STRING "CUDA architectures")
+    # `native` fails without a GPU: a fixed list, set before the language is enabled. WGMMA needs 90a. Not in the cache,
+    # where a project around this one would find it.
+    set(CMAKE_CUDA_ARCHITECTURES 80-real 90a-real 90-virtual)
   endif()
   check_language(CUDA)
   if(CMAKE_CUDA_COMPILER)

@@ -3,6 +3,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <rill/core/tensor.h>
 
@@ -21,6 +22,8 @@ class TensorReader {
  public:
   virtual ~TensorReader() = default;
   virtual bool has_tensor(std::string_view name) const = 0;
+  /// Of all tensors, each once, in any order.
+  virtual std::vector<std::string> tensor_names() const = 0;
   virtual Tensor tensor(std::string_view name) const = 0;
   virtual bool has_text(std::string_view key) const = 0;
   virtual std::string text(std::string_view key) const = 0;

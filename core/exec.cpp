@@ -1,9 +1,10 @@
 #include <rill/core/exec.h>
 #include <rill/core/float_mode.h>
-#include <rill/core/kernel.h>
+#include <rill/core/kernels.h>
 #include <rill/core/recorder.h>
 #include <rill/core/weight_cache.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <string_view>
@@ -21,7 +22,7 @@ int default_threads() {
           "RILL_NUM_THREADS: a number between 1 and 1024 was expected, '{}' came.", view);
     return value;
   }
-  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  return static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 1024u));
 }
 
 Exec::Exec(const ExecOptions& options)
@@ -48,7 +49,7 @@ Tensor Exec::empty(const Shape& shape, DType dtype) {
 
 Tensor Exec::zeros(const Shape& shape) {
   Tensor tensor = empty(shape);
-  std::memset(tensor.raw(), 0, tensor.bytes());
+  enqueue(*this, core_kernels(*this).fill, {.y = tensor.raw(), .count = tensor.numel()}, "zeros");
   return tensor;
 }
 

@@ -36,6 +36,7 @@ class Exec {
   DType dtype() const noexcept { return options_.dtype; }
   int threads() const noexcept { return threads_->threads(); }
   std::uint64_t seed() const noexcept { return options_.seed; }
+  void set_seed(std::uint64_t seed) noexcept { options_.seed = seed; }
   ThreadPool& thread_pool() noexcept { return *threads_; }
   const std::shared_ptr<MemoryPool>& memory() const noexcept { return memory_; }
 
@@ -43,13 +44,21 @@ class Exec {
   Tape* tape() const noexcept { return tape_; }
   void set_tape(Tape* tape) noexcept { tape_ = tape; }
 
+  /// Dropout drops while this is set, with or without a tape: a pass that only carries the state to
+  /// a cut must be the same function as the one that is differentiated.
+  bool training() const noexcept { return training_; }
+  void set_training(bool training) noexcept { training_ = training; }
+
   /// Dropout masks are a function of (seed, step, op number, row, absolute t, channel).
   std::int64_t step() const noexcept { return step_; }
   void set_step(std::int64_t step) noexcept { step_ = step; }
   /// Absolute position of the next call's first step in its sequence.
   std::int64_t time() const noexcept { return time_; }
   void set_time(std::int64_t time) noexcept { time_ = time; }
-  /// Number of the next dropout op; a model sets it to 0 at the start of every forward.
+  /// Number of the next dropout op. A forward of a layer or a model starts from the number that is
+  /// set and sets it back at its end: recomputed and cut runs draw the same masks. Whoever calls
+  /// several layers by hand sets another start for each, or their masks are alike.
+  std::int64_t op_number() const noexcept { return op_number_; }
   std::int64_t next_op_number() noexcept { return op_number_++; }
   void set_op_number(std::int64_t number) noexcept { op_number_ = number; }
 
@@ -73,6 +82,35 @@ class Exec {
   std::int64_t step_ = 0;
   std::int64_t time_ = 0;
   std::int64_t op_number_ = 0;
+  bool training_ = false;
+};
+
+/// While alive, an Exec trains, or does not.
+class TrainingScope {
+ public:
+  TrainingScope(Exec& exec, bool training) : exec_(exec), previous_(exec.training()) {
+    exec.set_training(training);
+  }
+  ~TrainingScope() { exec_.set_training(previous_); }
+  TrainingScope(const TrainingScope&) = delete;
+  TrainingScope& operator=(const TrainingScope&) = delete;
+
+ private:
+  Exec& exec_;
+  bool previous_;
+};
+
+/// Numbers of dropout ops that are drawn while this lives are given back at its end.
+class OpNumberScope {
+ public:
+  explicit OpNumberScope(Exec& exec) : exec_(exec), start_(exec.op_number()) {}
+  ~OpNumberScope() { exec_.set_op_number(start_); }
+  OpNumberScope(const OpNumberScope&) = delete;
+  OpNumberScope& operator=(const OpNumberScope&) = delete;
+
+ private:
+  Exec& exec_;
+  std::int64_t start_;
 };
 
 /// Number of threads by RILL_NUM_THREADS, else of processors; Error(kConfig) where the variable is

@@ -42,8 +42,8 @@ struct LinearArgs {
   std::int64_t y_row = 0;
   std::int64_t accumulate = 0;
   std::int64_t weight_dtype = 0;
-  // Where a back end reads weights in place (no pack kernel), `packed` is W itself, with these
-  // strides in elements of n and of k.
+  // Where a back end reads weights in place (it has no pack kernel), `packed` is W itself, with
+  // these strides in elements of n and of k.
   std::int64_t weight_row = 0, weight_col = 1;
 };
 
@@ -170,20 +170,24 @@ struct ReorderArgs {
   std::int64_t channels = 0, reverse = 0;
   SeqArgs sequence;
 };
-/// x [tokens, channels], sum_in, sum_out, y [rows, channels], count_in, count_out [rows]; in and
-/// out may be the same.
+/// x [tokens, channels], y [rows, channels]; sum_in, sum_out [rows, channels] and count_in,
+/// count_out [rows], which are double and int64 whatever x is; in and out may be the same.
 struct MeanPoolArgs {
-  const void *x = nullptr, *sum_in = nullptr, *count_in = nullptr;
-  void *sum_out = nullptr, *count_out = nullptr, *y = nullptr;
+  const void* x = nullptr;
+  const double* sum_in = nullptr;
+  const std::int64_t* count_in = nullptr;
+  double* sum_out = nullptr;
+  std::int64_t* count_out = nullptr;
+  void* y = nullptr;
   std::int64_t channels = 0;
   SeqArgs sequence;
 };
-/// Gradients of y, sum_out and count_out (each or null) -> dx, dsum_in, dcount_in (each or null;
+/// Gradients of y and sum_out (each or null; of x's type) -> dx, dsum_in (each or null;
 /// overwritten).
 struct MeanPoolBackwardArgs {
-  const void *dy = nullptr, *dsum_out = nullptr, *dcount_out = nullptr, *y = nullptr,
-             *count_out = nullptr;
-  void *dx = nullptr, *dsum_in = nullptr, *dcount_in = nullptr;
+  const void *dy = nullptr, *dsum_out = nullptr;
+  const std::int64_t* count_out = nullptr;
+  void *dx = nullptr, *dsum_in = nullptr;
   std::int64_t channels = 0;
   SeqArgs sequence;
 };
@@ -249,6 +253,23 @@ struct FftConvBackwardArgs {
   const void *x = nullptr, *kernel = nullptr, *dy = nullptr;
   void *dx = nullptr, *dkernel = nullptr;  // overwritten
   std::int64_t channels = 0, kernel_length = 0;
+};
+
+/// One step of AdamW on the `count` elements of a parameter: g = gradient_scale * gradient; m <-
+/// beta1 m + (1 - beta1) g; v <- beta2 v + (1 - beta2) g^2; value <- keep value - step_size m /
+/// (sqrt(v_scale v) + eps). The bias correction of m lies in step_size, that of v in v_scale.
+struct AdamWArgs {
+  const void* gradient = nullptr;
+  void *value = nullptr, *m = nullptr, *v = nullptr;
+  std::int64_t count = 0;
+  double gradient_scale = 1, beta1 = 0, beta2 = 0, step_size = 0, v_scale = 0, eps = 0, keep = 1;
+};
+/// result[0] (+)= sum of x^2, in double whatever x is. partial [ceil(count / kSumTile)] is scratch;
+/// each of its sums runs in order, and so does the sum over them.
+struct SquaredNormArgs {
+  const void* x = nullptr;
+  double *partial = nullptr, *result = nullptr;
+  std::int64_t count = 0, accumulate = 0;
 };
 
 }  // namespace rill

@@ -41,6 +41,8 @@ struct CoreKernels {
   Kernel<SquaredErrorBackwardArgs> squared_error_backward = nullptr;
   Kernel<FftConvArgs> fft_conv = nullptr;
   Kernel<FftConvBackwardArgs> fft_conv_backward = nullptr;
+  Kernel<AdamWArgs> adamw = nullptr;
+  Kernel<SquaredNormArgs> squared_norm = nullptr;
 };
 
 /// The table for an Exec's device and dtype.

@@ -17,6 +17,7 @@ Tensor SequenceLayer::forward(Exec& exec, const Tensor& x, State& state,
         spec.layer, to_string(exec.device()), to_string(x.device()));
   const Sequence sequence = Sequence::from(exec, segments, x.size(0), x.size(1));
   state.check_fits(spec, sequence.rows(), spec.layer);
+  const OpNumberScope ops(exec);
   Tensor y = compute(exec, x, state.fields(), sequence);
   return sequence.padded() ? zero_padding(exec, y, sequence) : y;
 }

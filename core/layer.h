@@ -31,10 +31,11 @@ class SequenceLayer {
   Tensor forward(Exec& exec, const Tensor& x, State& state,
                  const Segments* segments = nullptr) const;
 
-  /// Recurrent mode for `batch` streams.
+  /// Recurrent mode for `batch` streams: x [batch, D_in] -> y [batch, D_out]. Error(kShape) for a
+  /// batch below 1, Error(kDType) where the Exec computes in another dtype than the layer.
   Stepper prepare_step(Exec& exec, std::int64_t batch) const;
 
-  /// A fresh state of `batch` rows.
+  /// A fresh state of `batch` rows. Error(kShape) for a negative batch.
   State initial_state(Exec& exec, std::int64_t batch) const;
 
   /// What one sequence carries.

@@ -24,12 +24,13 @@ struct RowRange {
   std::int64_t count = -1;
 };
 
-/// y = x W^T + b. x [..., K], W [N, K] (the Exec's dtype, or bfloat16 / float16 with float32
-/// activations), b [N] or undefined, y [..., N]; with `rows`, only those rows of W and b. A row's
-/// bits depend neither on the number of rows nor on threads.
+/// y = x W^T + b. x [..., K], W [N, K] (the Exec's dtype, or bfloat16 / float16, whose values are
+/// taken as they are), b [N] or undefined, y [..., N]; with `rows`, only those rows of W and b. A
+/// row's bits depend neither on the number of rows nor on threads.
 Tensor linear(Exec& exec, const Tensor& x, const Tensor& weight, const Tensor& bias = {},
               RowRange rows = {});
-/// table [V, C] rows at tokens (int32, int64 or uint8, any shape) -> [..., C]. Tokens are checked:
+/// table [V, C] (the Exec's dtype, bfloat16 or float16): its rows at tokens (int32, int64 or uint8,
+/// any shape) -> [..., C]. Tokens are checked:
 /// Error(kValue) out of [0, V), except while a Stepper runs (its callers check).
 Tensor embedding(Exec& exec, const Tensor& tokens, const Tensor& table);
 
@@ -67,8 +68,9 @@ Tensor gated(Exec& exec, const Tensor& x, const Tensor& gate, Unary activation);
 Tensor glu(Exec& exec, const Tensor& x);
 /// target += source, outside of any tape.
 void add_in_place(Exec& exec, const Tensor& target, const Tensor& source);
-/// Zeroes with probability p and scales the rest by 1/(1-p), only while a tape records. x [B, T,
-/// C]; the mask is a function of (seed, step, op number, row, absolute t, channel).
+/// Zeroes with probability p and scales the rest by 1/(1-p), only while the Exec trains
+/// (Exec::training). x [B, T, C]; the mask is a function of (seed, step, op number, row, absolute
+/// t, channel).
 Tensor dropout(Exec& exec, const Tensor& x, double p);
 
 // ---- convolution
@@ -116,9 +118,10 @@ Tensor zero_padding(Exec& exec, const Tensor& x, const Sequence& sequence);
 // ---- pooling, losses
 // ------------------------------------------------------------------------------------------------
 
-/// Running mean over time with state: x [tokens, C] seen through `sequence`; `sum` [rows, C] and
-/// `count` [rows, 1] (Exec's dtype) are updated; returns the mean of all steps so far [rows, C]. A
-/// row without steps gives 0. A reset restarts both.
+/// Running mean over time with state: x [tokens, C] seen through `sequence`; `sum` [rows, C]
+/// (float64 in every Exec: a float sum stops growing) and `count` [rows, 1] (int64) are updated;
+/// returns the mean of all steps so far [rows, C]. A row without steps gives 0. A reset restarts
+/// both. Gradients reach x and the sum (in the Exec's dtype); the count is a constant.
 Tensor mean_pool(Exec& exec, const Tensor& x, Tensor& sum, Tensor& count, const Sequence& sequence);
 /// Last step of every sequence [rows, C]; `last` [rows, C] carries it between calls (what it held
 /// stays for an empty row).

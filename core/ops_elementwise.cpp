@@ -285,7 +285,7 @@ Tensor dropout(Exec& exec, const Tensor& x, double p) {
         to_string(x.shape()));
   check(p >= 0.0 && p < 1.0, ErrorCode::kConfig,
         "dropout: a probability in [0, 1) was expected, {} came.", p);
-  if (!exec.tape() || p == 0.0) return x;
+  if (!exec.training() || p == 0.0) return x;
   const std::uint64_t step = static_cast<std::uint64_t>(exec.step()), seed = exec.seed();
   const auto words =
       philox({static_cast<std::uint32_t>(step), static_cast<std::uint32_t>(step >> 32),

@@ -32,9 +32,9 @@ void check_linear(const Exec& exec, const Tensor& x, const Tensor& weight, const
             weight.dtype() == DType::kFloat16,
         ErrorCode::kDType, "linear: the weight is {}, {}, bfloat16 or float16 was expected.",
         name_of(weight.dtype()), name_of(exec.dtype()));
-  check(rows.first >= 0 && rows.count >= 0 && rows.first + rows.count <= weight.size(0),
-        ErrorCode::kShape, "linear: rows {} to {} were asked for, the weight is {}.", rows.first,
-        rows.first + rows.count, to_string(weight.shape()));
+  check(rows.first >= 0 && rows.count >= 0 && rows.first <= weight.size(0) - rows.count,
+        ErrorCode::kShape, "linear: {} rows from {} on were asked for, the weight is {}.",
+        rows.count, rows.first, to_string(weight.shape()));
   if (!bias.defined()) return;
   check(bias.dtype() == exec.dtype(), ErrorCode::kDType, "linear: the bias is {}, {} was expected.",
         name_of(bias.dtype()), name_of(exec.dtype()));
@@ -117,7 +117,7 @@ void check_tokens(const Tensor& tokens, std::int64_t vocabulary) {
 
 Tensor linear(Exec& exec, const Tensor& x, const Tensor& weight, const Tensor& bias,
               RowRange rows) {
-  if (rows.count < 0 && weight.defined() && weight.rank() == 2)
+  if (rows.count < 0 && rows.first >= 0 && weight.defined() && weight.rank() == 2)
     rows.count = weight.size(0) - rows.first;
   check_linear(exec, x, weight, bias, rows);
   Tensor y = exec.empty(x.shape().with_last(rows.count));

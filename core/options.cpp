@@ -32,6 +32,18 @@ const char* OptionSpec::type() const noexcept {
   return kNames[default_value.index()];
 }
 
+namespace {
+
+// A value and what it is, for a sentence.
+std::string described(const OptionValue& value) {
+  if (const auto* flag = std::get_if<bool>(&value)) return *flag ? "true" : "false";
+  if (const auto* text = std::get_if<std::string>(&value)) return "the string '" + *text + "'";
+  if (const auto* number = std::get_if<double>(&value)) return formatted("the float {}", *number);
+  return formatted("the int {}", std::get<std::int64_t>(value));
+}
+
+}  // namespace
+
 Options::Options(std::vector<OptionSpec> specs) : specs_(std::move(specs)) {
   for (const OptionSpec& spec : specs_) values_[spec.name] = spec.default_value;
 }
@@ -55,7 +67,7 @@ void Options::set(std::string_view name, const OptionValue& given) {
   if (spec.default_value.index() == 2 && given.index() == 1)
     value = static_cast<double>(std::get<std::int64_t>(given));
   check(value.index() == spec.default_value.index(), ErrorCode::kConfig,
-        "Option '{}' is of type {}, another came.", name, spec.type());
+        "Option '{}' is of type {}, {} came.", name, spec.type(), described(given));
   if (const auto* number = std::get_if<double>(&value))
     check(std::isfinite(*number) && *number >= spec.min && *number <= spec.max, ErrorCode::kConfig,
           "Option '{}' lies between {} and {}, {} came.", name, spec.min, spec.max, *number);

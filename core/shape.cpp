@@ -12,8 +12,8 @@ Shape::Shape(std::span<const std::int64_t> extents) {
   std::int64_t product = 1;
   for (const std::int64_t extent : extents) {
     check(extent >= 0, ErrorCode::kShape, "Shape: extents are >= 0, {} came.", extent);
-    check(extent == 0 || product <= (std::int64_t{1} << 62) / extent, ErrorCode::kShape,
-          "Shape: the number of elements exceeds 2^62.");
+    check(extent == 0 || product <= kMaxElements / extent, ErrorCode::kShape,
+          "Shape: at most 2^59 elements are possible, {} times {} came.", product, extent);
     if (extent > 0) product *= extent;
     extents_[rank_++] = extent;
   }
@@ -40,9 +40,9 @@ Shape Shape::append(std::int64_t extent) const {
 
 Shape Shape::with_last(std::int64_t extent) const {
   check(rank_ > 0, ErrorCode::kShape, "Shape: a scalar has no last axis.");
-  Shape result = *this;
-  result.extents_[rank_ - 1] = extent;
-  return result;
+  std::array<std::int64_t, kMaxRank> all = extents_;
+  all[rank_ - 1] = extent;
+  return Shape(std::span<const std::int64_t>(all.data(), rank_));
 }
 
 bool operator==(const Shape& a, const Shape& b) noexcept {

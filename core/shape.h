@@ -13,11 +13,14 @@ namespace rill {
 class Shape {
  public:
   static constexpr int kMaxRank = 8;
+  /// So that the bytes of an array of any dtype fit into an int64.
+  static constexpr std::int64_t kMaxElements = std::int64_t{1} << 59;
 
   Shape() = default;
   Shape(std::initializer_list<std::int64_t> extents)
       : Shape(std::span(extents.begin(), extents.size())) {}
-  /// Error(kShape) for more than kMaxRank extents, a negative one, or a product past 2^62.
+  /// Error(kShape) for more than kMaxRank extents, a negative one, or a product past
+  /// kMaxElements (axes of 0 not counted).
   explicit Shape(std::span<const std::int64_t> extents);
 
   int rank() const noexcept { return rank_; }
@@ -26,10 +29,10 @@ class Shape {
     return extents_[axis < 0 ? axis + rank_ : axis];
   }
   std::int64_t numel() const noexcept;
-  /// This shape with one more axis at the front / at the end.
+  /// This shape with one more axis at the front / at the end; errors as above.
   Shape prepend(std::int64_t extent) const;
   Shape append(std::int64_t extent) const;
-  /// This shape with the last axis replaced.
+  /// This shape with the last axis replaced; errors as above, and for a scalar.
   Shape with_last(std::int64_t extent) const;
   std::span<const std::int64_t> extents() const noexcept {
     return {extents_.data(), static_cast<std::size_t>(rank_)};

@@ -2,6 +2,8 @@
 #include <rill/core/state.h>
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <cstring>
 
 namespace rill {
@@ -11,6 +13,39 @@ constexpr const char* kVersion = "1";
 
 std::size_t row_bytes(const FieldSpec& field) {
   return static_cast<std::size_t>(field.shape.numel()) * size_of(field.dtype);
+}
+
+std::int64_t parse_batch(const std::string& text) {
+  std::int64_t batch = -1;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, batch);
+  check(error == std::errc{} && rest == end && batch >= 0, ErrorCode::kState,
+        "State::load: the batch is a number of at least 0, '{}' came.", text);
+  return batch;
+}
+
+// Fields of a larger model are no reason to read its first ones: the rest of the stack would be
+// missing.
+void check_no_other_fields(const TensorReader& reader, const StateSpec& spec,
+                           const std::string& prefix) {
+  for (const std::string& name : reader.tensor_names()) {
+    if (!name.starts_with(prefix)) continue;
+    const auto is_field = [&](const FieldSpec& field) { return prefix + field.name == name; };
+    check(std::ranges::any_of(spec.fields, is_field), ErrorCode::kState,
+          "State::load: a state with {} fields was expected, one with the field '{}' besides came: "
+          "it is another model's.",
+          spec.fields.size(), name.substr(prefix.size()));
+  }
+}
+
+// Infinities are legal: max-stabilised recurrences start at one.
+template <class T>
+bool holds_nan(const Tensor& field) {
+  return std::ranges::any_of(field.span<T>(), [](T value) { return std::isnan(value); });
+}
+bool holds_nan(const Tensor& field) {
+  if (field.dtype() == DType::kFloat32) return holds_nan<float>(field);
+  return field.dtype() == DType::kFloat64 && holds_nan<double>(field);
 }
 
 }  // namespace
@@ -125,32 +160,31 @@ void State::save(TensorWriter& writer, const std::string& prefix) const {
 }
 
 State State::load(const TensorReader& reader, const StateSpec& spec, const std::string& prefix) {
-  check(reader.has_text(prefix + "version") && reader.has_text(prefix + "layer"), ErrorCode::kState,
-        "State::load: a saved state was expected, this file holds none.");
+  check(reader.has_text(prefix + "version") && reader.has_text(prefix + "layer") &&
+            reader.has_text(prefix + "batch"),
+        ErrorCode::kState, "State::load: a saved state was expected, this file holds none.");
   check(reader.text(prefix + "version") == kVersion, ErrorCode::kState,
         "State::load: version {} of the state format was expected, version {} came.", kVersion,
         reader.text(prefix + "version"));
   check(reader.text(prefix + "layer") == spec.layer, ErrorCode::kState,
         "State::load: a state of '{}' was expected, one of '{}' came.", spec.layer,
         reader.text(prefix + "layer"));
+  check_no_other_fields(reader, spec, prefix);
   State state;
   state.spec_ = spec;
-  for (std::size_t f = 0; f < spec.fields.size(); ++f) {
-    const FieldSpec& field = spec.fields[f];
+  state.batch_ = parse_batch(reader.text(prefix + "batch"));
+  for (const FieldSpec& field : spec.fields) {
     check(reader.has_tensor(prefix + field.name), ErrorCode::kState,
           "State::load: the field '{}' is missing.", field.name);
     Tensor value = reader.tensor(prefix + field.name);
-    check(value.rank() >= 1, ErrorCode::kState, "State::load: the field '{}' has no batch axis.",
-          field.name);
-    if (f == 0) state.batch_ = value.size(0);
     check(value.dtype() == field.dtype && value.shape() == field.shape.prepend(state.batch_),
           ErrorCode::kState, "State::load: the field '{}' is {} {}, {} {} came.", field.name,
           name_of(field.dtype), to_string(field.shape.prepend(state.batch_)),
           name_of(value.dtype()), to_string(value.shape()));
+    check(!holds_nan(value), ErrorCode::kState, "State::load: the field '{}' holds a NaN.",
+          field.name);
     state.fields_.push_back(std::move(value));
   }
-  if (spec.fields.empty() && reader.has_text(prefix + "batch"))
-    state.batch_ = std::strtoll(reader.text(prefix + "batch").c_str(), nullptr, 10);
   return state;
 }
 

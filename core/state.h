@@ -16,8 +16,9 @@ namespace rill {
 /// One field of a state: what one sequence carries.
 struct FieldSpec {
   std::string name;
-  Shape shape;                    // of one row: a State of batch B holds [B, ...shape]
-  DType dtype = DType::kFloat32;  // float32 (float64 in a float64 layer), or int64 for positions
+  Shape shape;  // of one row: a State of batch B holds [B, ...shape]
+  // float32 (float64 in a float64 layer, and where a sum runs over all steps), int64 for positions
+  DType dtype = DType::kFloat32;
   double fresh = 0.0;  // what every element of a fresh state holds (max-stabilised ones: -infinity)
 };
 
@@ -64,8 +65,8 @@ class State {
 
   /// Writes fields "PREFIXname" and a description of the spec.
   void save(TensorWriter& writer, const std::string& prefix = "state.") const;
-  /// Reads what save() wrote; Error(kState) unless it belongs to `spec` (layer, names, shapes,
-  /// dtypes, version).
+  /// Reads what save() wrote; Error(kState) unless it belongs to `spec` (layer, names and no others
+  /// behind the prefix, shapes, dtypes, batch, version) and is free of NaN.
   static State load(const TensorReader& reader, const StateSpec& spec,
                     const std::string& prefix = "state.");
 

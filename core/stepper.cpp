@@ -42,10 +42,13 @@ struct Stepper::Program {
 
 namespace {
 
-// While alive, an Exec records; a tape is out of the way.
+constexpr Shape kNoShape{};  // of a stepper that is empty
+
+// While alive, an Exec records; a tape and training are out of the way.
 class RecordScope {
  public:
-  RecordScope(Exec& exec, Recorder& recorder) : exec_(exec), off_(exec, nullptr) {
+  RecordScope(Exec& exec, Recorder& recorder)
+      : exec_(exec), off_(exec, nullptr), ops_(exec), inference_(exec, false) {
     exec.set_recorder(&recorder);
   }
   ~RecordScope() { exec_.set_recorder(nullptr); }
@@ -53,6 +56,8 @@ class RecordScope {
  private:
   Exec& exec_;
   TapeScope off_;
+  OpNumberScope ops_;
+  TrainingScope inference_;
 };
 
 Shape without_time(const Shape& shape) {
@@ -80,7 +85,7 @@ Stepper Stepper::record(Exec& exec, const Shape& input, DType input_dtype, const
   program.parameters = std::move(parameters);
   program.input_shape = without_time(input);
   program.input = Tensor::zeros(input, input_dtype, exec.device());
-  State placeholder = State::fresh(spec, program.batch);
+  State placeholder = State::fresh(spec, program.batch).to(exec.device());
   program.recorder.mark_stream(program.input, -1);
   for (std::size_t f = 0; f < spec.fields.size(); ++f)
     program.recorder.mark_stream(placeholder.fields()[f], static_cast<int>(f));
@@ -141,9 +146,16 @@ StepStatus Stepper::step(std::span<const std::byte> x, State& state,
 }
 
 std::int64_t Stepper::batch() const noexcept { return program_ ? program_->batch : 0; }
-const Shape& Stepper::input_shape() const noexcept { return program_->input_shape; }
-const Shape& Stepper::output_shape() const noexcept { return program_->output_shape; }
-const StateSpec& Stepper::state_spec() const noexcept { return program_->spec; }
+const Shape& Stepper::input_shape() const noexcept {
+  return program_ ? program_->input_shape : kNoShape;
+}
+const Shape& Stepper::output_shape() const noexcept {
+  return program_ ? program_->output_shape : kNoShape;
+}
+const StateSpec& Stepper::state_spec() const noexcept {
+  static const StateSpec none;
+  return program_ ? program_->spec : none;
+}
 std::size_t Stepper::bytes() const noexcept {
   return program_ ? program_->recorder.owned_bytes() : 0;
 }

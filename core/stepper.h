@@ -42,6 +42,7 @@ class Stepper {
   [[nodiscard]] StepStatus step(std::span<const std::byte> x, State& state,
                                 std::span<std::byte> y) noexcept;
 
+  // Of an empty stepper: 0, [], [], no fields, 0.
   std::int64_t batch() const noexcept;
   const Shape& input_shape() const noexcept;   // [batch, D_in] or [batch]
   const Shape& output_shape() const noexcept;  // [batch, D_out]

@@ -18,7 +18,7 @@ Tensor Gradients::find(const Tensor& tensor) const {
   return it == values_.end() ? Tensor() : it->second.value;
 }
 
-void Gradients::add(Exec& exec, const Tensor& tensor, Tensor gradient) {
+void Gradients::add(Exec& exec, const Tensor& tensor, const Tensor& gradient) {
   const auto [it, first] = values_.try_emplace(tensor.id(), Entry{tensor, gradient});
   if (first) return;
   unshare(it->second.value);
@@ -63,10 +63,12 @@ void backward(Exec& exec, Tape& tape, std::vector<std::pair<Tensor, Tensor>> see
   const TapeScope off(exec, nullptr);
   for (auto& [output, gradient] : seeds) {
     check(gradient.defined() && gradient.shape() == output.shape() &&
-              gradient.dtype() == output.dtype(),
+              gradient.dtype() == exec.dtype(),
           ErrorCode::kShape,
-          "backward: the gradient of an output of shape {} was expected, {} came.",
-          to_string(output.shape()), gradient.defined() ? to_string(gradient.shape()) : "nothing");
+          "backward: the gradient of an output, {} {}, was expected, {} {} came.",
+          name_of(exec.dtype()), to_string(output.shape()),
+          gradient.defined() ? name_of(gradient.dtype()) : "nothing",
+          gradient.defined() ? to_string(gradient.shape()) : "");
     // A copy: gradients are added to in place, and the caller keeps its own.
     if (tape.tracks(output)) tape.gradients_.add(exec, output, gradient.clone());
   }

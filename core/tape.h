@@ -20,7 +20,7 @@ class Gradients {
   Tensor find(const Tensor& tensor) const;
   /// Adds `gradient` (same shape and dtype). The first is taken over, not copied; it may be shared:
   /// what is shared is copied before it is written to.
-  void add(Exec& exec, const Tensor& tensor, Tensor gradient);
+  void add(Exec& exec, const Tensor& tensor, const Tensor& gradient);
   /// A tensor of zeros, or what has arrived so far: kernels that accumulate write here.
   Tensor accumulator(Exec& exec, const Tensor& tensor);
   void erase(const Tensor& tensor) { values_.erase(tensor.id()); }
@@ -76,7 +76,8 @@ class Tape {
 
 /// Goes back through the tape from outputs and their gradients ({y, dy}, same shapes). Afterwards
 /// tape.gradient(leaf) holds the gradients of parameters, watched inputs and watched initial
-/// states. The record is spent. Error(kShape) where a gradient's shape is not its output's.
+/// states, all in the Exec's dtype. The record is spent. Error(kShape) where a seed is not of its
+/// output's shape and the Exec's dtype.
 void backward(Exec& exec, Tape& tape, std::vector<std::pair<Tensor, Tensor>> seeds);
 
 /// While alive, an Exec records on a tape.

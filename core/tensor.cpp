@@ -101,9 +101,18 @@ template Tensor Tensor::from(std::span<const std::int32_t>, const Shape&);
 template Tensor Tensor::from(std::span<const std::int64_t>, const Shape&);
 template Tensor Tensor::from(std::span<const std::uint8_t>, const Shape&);
 
+void Tensor::check_defined(const char* op) const {
+  check(defined(), ErrorCode::kShape, "Tensor::{}: the tensor holds nothing.", op);
+}
+
+void Tensor::set_requires_grad(bool value) const {
+  check_defined("set_requires_grad");
+  impl_->requires_grad = value;
+}
+
 template <class T>
 T* Tensor::data() const {
-  check(defined(), ErrorCode::kShape, "Tensor::data: the tensor holds nothing.");
+  check_defined("data");
   check(dtype() == dtype_of<T>(), ErrorCode::kDType,
         "Tensor::data: {} was asked for, the tensor holds {}.", name_of(dtype_of<T>()),
         name_of(dtype()));
@@ -123,6 +132,7 @@ Tensor Tensor::clone() const {
 }
 
 Tensor Tensor::view(const Shape& shape) const {
+  check_defined("view");
   check(shape.numel() == numel(), ErrorCode::kShape,
         "Tensor::view: {} elements cannot be seen as {}.", numel(), to_string(shape));
   Tensor tensor;
@@ -133,8 +143,9 @@ Tensor Tensor::view(const Shape& shape) const {
 }
 
 Tensor Tensor::rows(std::int64_t first, std::int64_t count) const {
-  check(rank() >= 1 && first >= 0 && count >= 0 && first + count <= size(0), ErrorCode::kShape,
-        "Tensor::rows: rows {} to {} of the shape {} were asked for.", first, first + count,
+  check_defined("rows");
+  check(rank() >= 1 && first >= 0 && count >= 0 && first <= size(0) - count, ErrorCode::kShape,
+        "Tensor::rows: {} rows from {} on were asked for, the shape is {}.", count, first,
         to_string(shape()));
   Tensor tensor;
   tensor.impl_ = std::make_shared<Impl>(*impl_);
@@ -150,6 +161,7 @@ Tensor Tensor::rows(std::int64_t first, std::int64_t count) const {
 }
 
 Tensor Tensor::to(DType target) const {
+  check_defined("to");
   if (target == dtype()) return *this;
   check(is_floating(target) == is_floating(dtype()), ErrorCode::kDType,
         "Tensor::to: {} does not become {}.", name_of(dtype()), name_of(target));
@@ -159,11 +171,13 @@ Tensor Tensor::to(DType target) const {
 }
 
 Tensor Tensor::to(Device target) const {
+  check_defined("to");
   if (target == device()) return *this;
   fail(ErrorCode::kDevice, "Tensor::to: this build has no memory on {}.", to_string(target));
 }
 
 void Tensor::copy_from(const Tensor& source) const {
+  check_defined("copy_from");
   check(source.defined() && source.shape() == shape(), ErrorCode::kShape,
         "Tensor::copy_from: the target is {}, the source {}.", to_string(shape()),
         source.defined() ? to_string(source.shape()) : "undefined");

@@ -41,7 +41,9 @@ class Storage {
 /// what a Tape knows a tensor by.
 class Tensor {
  public:
-  Tensor() = default;  // holds nothing; defined() is false
+  /// Holds nothing: defined() is false, the shape [] without an element, the dtype float32, the
+  /// device the CPU. Functions that need elements throw Error(kShape) then.
+  Tensor() = default;
 
   /// Not initialised.
   static Tensor empty(const Shape& shape, DType dtype, Device device = {},
@@ -57,16 +59,19 @@ class Tensor {
   }
 
   bool defined() const noexcept { return impl_ != nullptr; }
-  const Shape& shape() const noexcept { return impl_->shape; }
-  std::int64_t size(int axis) const noexcept { return impl_->shape[axis]; }
-  int rank() const noexcept { return impl_->shape.rank(); }
-  std::int64_t numel() const noexcept { return impl_->shape.numel(); }
-  DType dtype() const noexcept { return impl_->dtype; }
-  Device device() const noexcept { return impl_->storage->device(); }
+  const Shape& shape() const noexcept { return impl_ ? impl_->shape : kNoShape; }
+  std::int64_t size(int axis) const noexcept { return shape()[axis]; }
+  int rank() const noexcept { return shape().rank(); }
+  std::int64_t numel() const noexcept { return impl_ ? impl_->shape.numel() : 0; }
+  DType dtype() const noexcept { return impl_ ? impl_->dtype : DType::kFloat32; }
+  Device device() const noexcept { return impl_ ? impl_->storage->device() : Device{}; }
   std::size_t bytes() const noexcept {
     return static_cast<std::size_t>(numel()) * size_of(dtype());
   }
-  const std::shared_ptr<Storage>& storage() const noexcept { return impl_->storage; }
+  /// Null where the tensor holds nothing.
+  const std::shared_ptr<Storage>& storage() const noexcept {
+    return impl_ ? impl_->storage : kNoStorage;
+  }
   const void* id() const noexcept { return impl_.get(); }
 
   void* raw() const noexcept {
@@ -80,7 +85,7 @@ class Tensor {
     return {data<T>(), static_cast<std::size_t>(numel())};
   }
 
-  /// A new array with the same elements.
+  /// A new array with the same elements; of a tensor that holds nothing, another such.
   Tensor clone() const;
   /// The same memory under another shape with as many elements; no node on a tape (see ops.h
   /// reshape). Error(kShape) for another number of elements.
@@ -89,7 +94,8 @@ class Tensor {
   /// narrow). Error(kShape) for rows that are not there.
   Tensor rows(std::int64_t first, std::int64_t count) const;
   /// A converted copy (floating types among each other, integers among each other); the same handle
-  /// where nothing changes. Error(kDType) between a floating type and an integer.
+  /// where nothing changes. float64 becomes a 16-bit type by way of float32. Error(kDType) between
+  /// a floating type and an integer.
   Tensor to(DType dtype) const;
   /// A copy on another device, or the same handle. Error(kDevice) where the device is absent.
   Tensor to(Device device) const;
@@ -104,7 +110,8 @@ class Tensor {
 
   /// A parameter: a leaf whose gradient every Tape keeps.
   bool requires_grad() const noexcept { return impl_ && impl_->requires_grad; }
-  void set_requires_grad(bool value) const noexcept { impl_->requires_grad = value; }
+  /// Error(kShape) for a tensor that holds nothing.
+  void set_requires_grad(bool value) const;
 
  private:
   struct Impl {
@@ -114,6 +121,10 @@ class Tensor {
     DType dtype = DType::kFloat32;
     bool requires_grad = false;
   };
+  static constexpr Shape kNoShape{};
+  static inline const std::shared_ptr<Storage> kNoStorage;
+  void check_defined(const char* op) const;
+
   std::shared_ptr<Impl> impl_;
 };
 

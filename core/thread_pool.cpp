@@ -4,8 +4,10 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace rill {
@@ -34,13 +36,27 @@ struct ThreadPool::Shared {
   unsigned mode = 0;  // the caller's, so that a task's bits do not depend on its thread
   Function function = nullptr;
   const void* context = nullptr;
+  // Of the first task that threw; both under the mutex.
+  std::exception_ptr error;
+  std::int64_t error_task = 0;
 
-  void drain() {
+  void drain() noexcept {
     for (;;) {
       const std::int64_t i = next.fetch_add(1, std::memory_order_relaxed);
       if (i >= tasks) return;
-      function(context, i);
+      try {
+        function(context, i);
+      } catch (...) {
+        keep(i, std::current_exception());
+      }
     }
+  }
+
+  void keep(std::int64_t task, std::exception_ptr thrown) {
+    const std::lock_guard lock(mutex);
+    if (error && error_task < task) return;
+    error = std::move(thrown);
+    error_task = task;
   }
 
   void work() {
@@ -74,10 +90,20 @@ ThreadPool::ThreadPool(int threads) : threads_(threads) {
         "ThreadPool: the number of threads lies between 1 and 1024, {} came.", threads);
   if (threads == 1) return;
   shared_ = std::make_unique<Shared>();
-  for (int i = 1; i < threads; ++i) shared_->workers.emplace_back([this] { shared_->work(); });
+  shared_->workers.reserve(static_cast<std::size_t>(threads));
+  try {
+    for (int i = 1; i < threads; ++i) shared_->workers.emplace_back([this] { shared_->work(); });
+  } catch (const std::exception& refused) {
+    const std::size_t started = shared_->workers.size() + 1;
+    join();
+    fail(ErrorCode::kSystem, "ThreadPool: {} threads were asked for, the system gave {} ({}).",
+         threads, started, refused.what());
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { join(); }
+
+void ThreadPool::join() noexcept {
   if (!shared_) return;
   shared_->stop.store(true, std::memory_order_relaxed);
   shared_->publish();
@@ -100,6 +126,7 @@ void ThreadPool::run(std::int64_t tasks, Function function, const void* context)
     else
       std::this_thread::yield();
   }
+  if (s.error) std::rethrow_exception(std::exchange(s.error, nullptr));
 }
 
 }  // namespace rill

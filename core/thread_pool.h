@@ -8,11 +8,12 @@
 
 namespace rill {
 
-/// Runs numbered tasks on `threads` threads, the caller's among them. Tasks must not throw. A pool
-/// serves one caller at a time (it belongs to one Exec).
+/// Runs numbered tasks on `threads` threads, the caller's among them. A pool serves one caller at a
+/// time (it belongs to one Exec).
 class ThreadPool {
  public:
-  /// Error(kConfig) unless 1 <= threads <= 1024.
+  /// Error(kConfig) unless 1 <= threads <= 1024, Error(kSystem) where the system has no more
+  /// threads.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -21,6 +22,8 @@ class ThreadPool {
   int threads() const noexcept { return threads_; }
 
   /// Calls task(i) once for every i in [0, tasks), in any order, and returns when all are done.
+  /// What a task throws is thrown here, after the others have ended: of several exceptions that of
+  /// the first task. (On one thread the tasks after it are not begun.)
   template <class Task>
   void parallel_for(std::int64_t tasks, const Task& task) {
     if (threads_ == 1 || tasks <= 1) {
@@ -35,6 +38,7 @@ class ThreadPool {
  private:
   using Function = void (*)(const void*, std::int64_t);
   void run(std::int64_t tasks, Function function, const void* context);
+  void join() noexcept;
 
   struct Shared;
   int threads_;

@@ -247,6 +247,12 @@ void check_options(std::int64_t state_size, std::int64_t copies,
         "hippo::diagonal_init: copies must lie in 1 .. {}, but is {}.", kMost, copies);
   check(options.rank >= 0 && options.rank <= state_size, ErrorCode::kConfig,
         "hippo::diagonal_init: rank must lie in 0 .. {}, but is {}.", state_size, options.rank);
+  // Each factor is at most 2^24 here, and 2^25 elements of B or P are half a gigabyte.
+  constexpr std::int64_t kMostElements = 1 << 25;
+  check(copies * (state_size / 2) <= kMostElements / std::max<std::int64_t>(options.rank, 1),
+        ErrorCode::kConfig,
+        "hippo::diagonal_init: {} copies of {} modes with rank {} are more than {} elements.",
+        copies, state_size / 2, options.rank, kMostElements);
   for (const double scale : {options.real_scale, options.imag_scale})
     check(scale >= 0 && std::isfinite(scale), ErrorCode::kConfig,
           "hippo::diagonal_init: real_scale and imag_scale must be finite and not negative, but "

@@ -10,6 +10,9 @@
 //   rand       1/2    e^g, g normal                          1
 //   legs       1/2    -Im W of nplr(legs)                    V^* B of nplr(legs)
 //
+// S4D-DFouT (arXiv 2508.20441) is not among them: it puts the poles of the discrete system on the
+// grid of a Fourier transform, which no A does that channels of different dt share.
+//
 // Sources: Gu et al., "On the Parameterization and Initialization of Diagonal State Space Models"
 // (2022); the state-spaces/s4 code, whose option names these are.
 #pragma once
@@ -62,7 +65,8 @@ struct DiagonalInit {
 ///   diag = diag-inv, diag-lin; all = nplr-legs, nplr-fourier, diag-inv, diag-lin.
 /// re is never negative, but may be 0 (fourier): layers that store its logarithm clamp it first.
 /// Throws Error (kConfig) for an unknown name, an odd state_size, copies that a combination does
-/// not divide, a rank too small for nplr and options out of range.
+/// not divide, a rank too small for nplr, options out of range and more than 2^25 elements of B or
+/// P.
 DiagonalInit diagonal_init(std::string_view name, std::int64_t state_size, std::int64_t copies,
                            const DiagonalInitOptions& options = {});
 

@@ -71,7 +71,7 @@ Discrete gbt(const Matrix& A, std::span<const double> B, double dt, double alpha
     }
     right(i, size) = dt * B[static_cast<std::size_t>(i)];
   }
-  const Matrix both = solve(left, right);
+  const Matrix both = solve(left, right, "I - alpha dt A");
   Discrete result{Matrix(size, size), Vector(B.size())};
   for (std::int64_t i = 0; i < size; ++i) {
     for (std::int64_t j = 0; j < size; ++j) result.A(i, j) = both(i, j);

@@ -37,10 +37,12 @@ struct Discrete {
 };
 
 /// The generalised bilinear form. Throws Error (kShape) unless A is [N, N] and B [N], and (kConfig)
-/// for a dt that is negative or not finite or an alpha outside 0 .. 1.
+/// for a dt that is negative or not finite or an alpha outside 0 .. 1, and (kValue) where I - alpha
+/// dt A has no inverse.
 Discrete gbt(const Matrix& A, std::span<const double> B, double dt, double alpha);
 
 /// Zero-order hold, from the exponential of [[A, B], [0, 0]] dt: A may be singular.
+/// Throws as gbt does.
 Discrete zoh(const Matrix& A, std::span<const double> B, double dt);
 
 /// Any of the methods. Throws as gbt does.

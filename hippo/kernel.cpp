@@ -97,7 +97,7 @@ DplrRecurrence::DplrRecurrence(const Nplr& form, double dt) : B_(form.B), P_(for
     for (std::int64_t d = 0; d < rank; ++d)
       for (std::int64_t m = 0; m < P_.rows(); ++m)
         middle(c, d) += 2 * (std::conj(P_(m, c)) * resolvent_[at(m)] * P_(m, d)).real();
-  core_ = solve(middle, Matrix::identity(rank));
+  core_ = solve(middle, Matrix::identity(rank), "the low-rank term of a DPLR step");
 }
 
 void DplrRecurrence::step(std::span<Complex> x, double input) const { advance(x, input, false); }
@@ -181,7 +181,7 @@ ComplexVector dplr_generating_function(const Nplr& form, std::span<const Complex
       for (std::int64_t d = 0; d < rank; ++d) middle(c, d) += (1.0 + w) * rho(Q(c), P(d));
       right(c, 0) = rho(Q(c), B);
     }
-    const ComplexMatrix solution = solve(middle, right);
+    const ComplexMatrix solution = solve(middle, right, "I + (1 + w) R of the generating function");
     Complex value = rho(C, B);
     for (std::int64_t c = 0; c < rank; ++c) value -= (1.0 + w) * rho(C, P(c)) * solution(c, 0);
     result.push_back(2.0 * value);

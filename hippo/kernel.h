@@ -14,7 +14,8 @@
 
 namespace rill::hippo {
 
-/// K [L] of a dense discrete system, C [N]. O(L N^2).
+/// K [L] of a dense discrete system, C [N]. O(L N^2). Throws Error (kShape) for a negative length
+/// and where the sizes of the arrays differ, as the other functions here do.
 Vector krylov_kernel(const Discrete& system, std::span<const double> C, std::int64_t length);
 
 /// K [L] = 2 Re sum_n C_n B_bar_n A_bar_n^l. A, B and C are [N/2]. O(L N).
@@ -33,10 +34,11 @@ Vector dss_kernel(std::span<const std::complex<double>> A, std::span<const std::
 /// advanced in place. All modes must have 2 / dt != W.
 class DplrRecurrence {
  public:
+  /// Throws Error (kConfig) unless dt is positive and finite.
   DplrRecurrence(const Nplr& form, double dt);
 
   std::int64_t modes() const noexcept { return static_cast<std::int64_t>(B_.size()); }
-  /// x = A_bar x + B_bar input.
+  /// x = A_bar x + B_bar input. Throws Error (kShape) unless x is [N/2], as step_transposed does.
   void step(std::span<std::complex<double>> x, double input) const;
   /// c = c A_bar, c a row [N/2].
   void step_transposed(std::span<std::complex<double>> c) const;
@@ -52,6 +54,7 @@ class DplrRecurrence {
 };
 
 /// C~ = C (I - A_bar^L) of the bilinear form, for the generating function. C [N/2]. O(L r N).
+/// Throws Error (kConfig) unless dt is positive and finite.
 ComplexVector truncated_c(const Nplr& form, std::span<const std::complex<double>> C, double dt,
                           std::int64_t length);
 

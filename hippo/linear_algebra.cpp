@@ -3,6 +3,9 @@
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 
+#include <cmath>
+#include <limits>
+
 #include <Eigen/Eigenvalues>
 #include <Eigen/LU>
 #include <unsupported/Eigen/MatrixFunctions>
@@ -28,6 +31,25 @@ BasicMatrix<T> to_matrix(const Expression& e) {
   return result;
 }
 
+template <class T>
+BasicMatrix<T> lu_solve(const BasicMatrix<T>& a, const BasicMatrix<T>& b, std::string_view what) {
+  if (a.rows() == 0) return b;
+  const EigenMatrix<T> dense = view(a);
+  const Eigen::PartialPivLU<EigenMatrix<T>> lu(dense);
+  // A pivot that is a rounding of its column says that the column depends on those before it. Not
+  // the condition number: rows of very different size are no harm.
+  const double rounding = static_cast<double>(a.rows()) * std::numeric_limits<double>::epsilon();
+  for (Eigen::Index i = 0; i < dense.rows(); ++i) {
+    const double pivot = std::abs(lu.matrixLU()(i, i));
+    check(pivot > rounding * dense.col(i).cwiseAbs().maxCoeff() && std::isfinite(pivot),
+          ErrorCode::kValue,
+          "hippo: {} [{}, {}] must be finite and invertible, but column {} depends on those before "
+          "it.",
+          what, a.rows(), a.cols(), i);
+  }
+  return to_matrix<T>(EigenMatrix<T>(lu.solve(view(b))));
+}
+
 }  // namespace
 
 Matrix matrix_exponential(const Matrix& a) {
@@ -35,16 +57,12 @@ Matrix matrix_exponential(const Matrix& a) {
   return to_matrix<double>(exponential);
 }
 
-Matrix solve(const Matrix& a, const Matrix& b) {
-  if (a.rows() == 0) return b;
-  const Eigen::MatrixXd x = Eigen::MatrixXd(view(a)).partialPivLu().solve(view(b));
-  return to_matrix<double>(x);
+Matrix solve(const Matrix& a, const Matrix& b, std::string_view what) {
+  return lu_solve(a, b, what);
 }
 
-ComplexMatrix solve(const ComplexMatrix& a, const ComplexMatrix& b) {
-  if (a.rows() == 0) return b;
-  const Eigen::MatrixXcd x = Eigen::MatrixXcd(view(a)).partialPivLu().solve(view(b));
-  return to_matrix<std::complex<double>>(x);
+ComplexMatrix solve(const ComplexMatrix& a, const ComplexMatrix& b, std::string_view what) {
+  return lu_solve(a, b, what);
 }
 
 HermitianEigen hermitian_eigen(const ComplexMatrix& a) {

@@ -149,8 +149,9 @@ std::int64_t natural_rank(Measure measure) {
 
 Matrix low_rank(Measure measure, std::int64_t state_size, std::int64_t rank) {
   const std::int64_t needed = natural_rank(measure);
-  check(state_size >= 1, ErrorCode::kConfig,
-        "hippo::low_rank: state_size must be positive, but is {}.", state_size);
+  constexpr std::int64_t kMaxStateSize = 1 << 14;  // that of transition()
+  check(state_size >= 1 && state_size <= kMaxStateSize, ErrorCode::kConfig,
+        "hippo::low_rank: state_size must lie in 1 .. {}, but is {}.", kMaxStateSize, state_size);
   check(rank >= needed && rank <= std::max<std::int64_t>(state_size, needed), ErrorCode::kConfig,
         "hippo::low_rank: rank must lie in {} .. {} for {} with {} states, but is {}.", needed,
         std::max(state_size, needed), name_of(measure), state_size, rank);

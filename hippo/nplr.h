@@ -15,7 +15,8 @@ namespace rill::hippo {
 
 /// P [N, rank] with A + P P^T = c I + skew; columns beyond those that the measure needs are zero.
 /// The measures legs, legt (which needs rank 2), lagt, fourier, fourier_decay, fourier2,
-/// fourier_diag and legsd have one. Throws Error (kConfig) for the others and for a rank too small.
+/// fourier_diag and legsd have one. Throws Error (kConfig) for the others, for a rank too small and
+/// for sizes that transition() refuses.
 Matrix low_rank(Measure measure, std::int64_t state_size, std::int64_t rank);
 
 /// The columns that P needs: 0 (normal measures), 1, or 2 (legt).

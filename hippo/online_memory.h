@@ -35,6 +35,7 @@ struct ScaleInvariantOptions {
 /// step function. Forward Euler is unstable at first: |c| passes 1e9 at N = 16.
 class ScaleInvariantMemory {
  public:
+  /// Throws Error (kConfig) for kMamba and for a state_size outside 1 .. 2^14.
   explicit ScaleInvariantMemory(std::int64_t state_size, const ScaleInvariantOptions& options = {});
 
   /// The next sample of a signal at regular times 1, 2, ...
@@ -48,7 +49,8 @@ class ScaleInvariantMemory {
   std::span<const double> coefficients() const noexcept { return c_; }
   void reset();
 
-  /// The past at `positions` in 0 .. 1 of what was seen.
+  /// The past at `positions` in 0 .. 1 of what was seen. Throws Error (kConfig) for another
+  /// position.
   Vector reconstruct(std::span<const double> positions) const;
 
  private:

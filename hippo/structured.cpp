@@ -243,6 +243,10 @@ void LsslFamily::inverse_mult(double d, std::span<const double> x, std::span<dou
 }
 
 Transition LsslFamily::dense() const {
+  constexpr std::int64_t kMaxDense = 1 << 14;  // that of transition()
+  check(state_size() <= kMaxDense, ErrorCode::kConfig,
+        "hippo::LsslFamily::dense: state_size must be at most {}, but is {}.", kMaxDense,
+        state_size());
   const std::size_t size = pl.size();
   Transition result{Matrix(state_size(), state_size()), Vector(size)};
   Vector unit(size, 0.0), column(size), scratch(2 * size);
@@ -258,8 +262,10 @@ Transition LsslFamily::dense() const {
 }
 
 LsslFamily lssl_family(std::string_view name, std::int64_t state_size, std::uint64_t seed) {
-  check(state_size >= 1, ErrorCode::kConfig,
-        "hippo::lssl_family: state_size must be positive, but is {}.", state_size);
+  constexpr std::int64_t kMaxStateSize = 1 << 20;  // O(N): more than transition() makes dense
+  check(state_size >= 1 && state_size <= kMaxStateSize, ErrorCode::kConfig,
+        "hippo::lssl_family: state_size must lie in 1 .. {}, but is {}.", kMaxStateSize,
+        state_size);
   const auto size = static_cast<std::size_t>(state_size);
   if (name == "legt") return legt_family(size);
   if (name == "lagt") return laguerre_family(size, -0.5);

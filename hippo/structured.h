@@ -58,7 +58,8 @@ struct LsslFamily {
 
 /// The families "legt" (window 1), "lagt", "legs", "jac", "cheb1", "cheb2". The diagonals of T of
 /// the two Chebyshev families are drawn (1e-3 normal, from `seed`): their skew T is singular for
-/// odd N. Throws Error (kConfig) for another name and for state_size < 1.
+/// odd N. Throws Error (kConfig) for another name and for a state_size
+/// outside 1 .. 2^20; dense() as transition().
 LsslFamily lssl_family(std::string_view name, std::int64_t state_size, std::uint64_t seed = 0);
 
 /// A block-diagonal rotation with decay, less a rank-one term: A = S - decay I - coupling b b^T.
@@ -68,6 +69,7 @@ struct FourierFamily {
   double coupling = 0;
   Vector b;  // [N]
 
+  /// y = A x and y = (I - d A)^-1 x; x and y are [N], N even.
   void multiply(std::span<const double> x, std::span<double> y) const;
   void inverse_mult(double d, std::span<const double> x, std::span<double> y) const;
 };

@@ -167,19 +167,25 @@ void check_size(std::string_view op, Measure measure, std::int64_t size) {
       op, name_of(measure), size);
 }
 
+/// beta of the Laguerre measures; `standard` where it is 0.
+double laguerre_beta(Measure measure, double beta, double standard) {
+  check(beta >= 0, ErrorCode::kConfig,
+        "hippo::transition: beta must be positive, or 0 for its default, for {}, but is {}.",
+        name_of(measure), beta);
+  return beta == 0 ? standard : beta;
+}
+
 Transition glagt_of(std::int64_t size, const TransitionOptions& options) {
-  const double beta = options.beta == 0 ? 0.01 : options.beta;
   check(options.alpha > -1 && options.alpha < 1, ErrorCode::kConfig,
         "hippo::transition: alpha must lie between -1 and 1 for glagt, but is {}.", options.alpha);
-  check(beta > 0, ErrorCode::kConfig,
-        "hippo::transition: beta must be positive for glagt, but is {}.", beta);
-  return generalised_laguerre(size, options.alpha, beta);
+  return generalised_laguerre(size, options.alpha,
+                              laguerre_beta(Measure::kGlagt, options.beta, 0.01));
 }
 
 Transition natural_transition(Measure measure, std::int64_t size,
                               const TransitionOptions& options) {
   constexpr double kPi = std::numbers::pi;
-  const double tilt = options.beta == 0 ? 1.0 : options.beta;
+  const auto tilt = [&] { return laguerre_beta(measure, options.beta, 1.0); };
   switch (measure) {
     case Measure::kLegs:
       return legs(size);
@@ -188,9 +194,9 @@ Transition natural_transition(Measure measure, std::int64_t size,
     case Measure::kLmu:
       return lmu(size);
     case Measure::kLagt:
-      return tilted_laguerre(size, 0.0, tilt);
+      return tilted_laguerre(size, 0.0, tilt());
     case Measure::kTlagt:
-      return tilted_laguerre(size, tilt, tilt);
+      return tilted_laguerre(size, tilt(), tilt());
     case Measure::kGlagt:
       return glagt_of(size, options);
     case Measure::kFourier:

@@ -47,7 +47,7 @@ double natural_window(Measure measure);
 struct TransitionOptions {
   double window = 0;  // theta: A and B are scaled so that the window has this length; 0: natural
   double alpha = 0;   // glagt: order of the Laguerre polynomials, -1 < alpha < 1
-  double beta = 0;    // lagt, tlagt: factor of B and tilt (0: 1); glagt: tilt (0: 0.01)
+  double beta = 0;    // >= 0. lagt, tlagt: factor of B and tilt (0: 1); glagt: tilt (0: 0.01)
   std::uint64_t seed = 0;  // random, diagonal
 };
 

@@ -54,6 +54,7 @@ class SafetensorsReader final : public TensorReader {
   SafetensorsReader& operator=(SafetensorsReader&&) noexcept;
 
   bool has_tensor(std::string_view name) const override;
+  std::vector<std::string> tensor_names() const override;
   /// A new tensor on the CPU. Error(kFile) for a name that is not there, Error(kDType) for an
   /// element type that Rill does not have (it reads F32 F64 BF16 F16 I32 I64 U8), Error(kShape) for
   /// too many axes.

@@ -168,6 +168,12 @@ bool SafetensorsReader::has_tensor(std::string_view name) const {
   return impl_->find(name) < impl_->infos.size();
 }
 
+std::vector<std::string> SafetensorsReader::tensor_names() const {
+  std::vector<std::string> names;
+  for (const SafetensorsInfo& info : impl_->infos) names.push_back(info.name);
+  return names;
+}
+
 Tensor SafetensorsReader::tensor(std::string_view name) const {
   const std::size_t at = impl_->must_find(name);
   const SafetensorsInfo& info = impl_->infos[at];

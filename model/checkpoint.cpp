@@ -34,6 +34,15 @@ void check_plausible(const ModelConfig& config, const SafetensorsReader& reader,
       directory, least, held);
 }
 
+// Published files call some tensors by another name: the gated norm of flash-linear-attention's
+// layers where its configuration says fuse_norm false (or names the activation silu).
+std::string stored_name(const TensorReader& reader, const std::string& name) {
+  constexpr std::string_view kFused = "g_norm_swish_gate.weight";
+  if (reader.has_tensor(name) || !name.ends_with(kFused)) return name;
+  const std::string plain = name.substr(0, name.size() - kFused.size()) + "g_norm.weight";
+  return reader.has_tensor(plain) ? plain : name;
+}
+
 }  // namespace
 
 void save_model(const Model& model, const std::string& directory) {
@@ -55,9 +64,10 @@ void load_parameters(const Model& model, const TensorReader& reader, const std::
   // All is checked before the first parameter changes.
   std::vector<std::pair<Tensor, Tensor>> copies;
   model.visit_parameters([&](const std::string& name, const Tensor& value, ParameterGroup) {
-    check(reader.has_tensor(prefix + name), ErrorCode::kFile,
-          "load_model: the tensor {} {} is missing.", name, to_string(value.shape()));
-    const Tensor source = reader.tensor(prefix + name);
+    const std::string stored = stored_name(reader, prefix + name);
+    check(reader.has_tensor(stored), ErrorCode::kFile, "load_model: the tensor {} {} is missing.",
+          name, to_string(value.shape()));
+    const Tensor source = reader.tensor(stored);
     check(source.shape() == value.shape() && is_floating(source.dtype()), ErrorCode::kShape,
           "load_model: {} is a floating-point tensor {}, {} {} came.", name,
           to_string(value.shape()), name_of(source.dtype()), to_string(source.shape()));
@@ -75,8 +85,9 @@ std::unique_ptr<Model> load_model(const std::string& directory, DType dtype) {
   auto model = std::make_unique<Model>(config, dtype);
   load_parameters(*model, reader, "");
   std::set<std::string> names;
-  model->visit_parameters(
-      [&](const std::string& name, const Tensor&, ParameterGroup) { names.insert(name); });
+  model->visit_parameters([&](const std::string& name, const Tensor&, ParameterGroup) {
+    names.insert(stored_name(reader, name));
+  });
   for (const SafetensorsInfo& info : reader.infos()) {
     const bool tied_copy = info.name == "lm_head.weight" && config.tie_word_embeddings;
     check(names.contains(info.name) || tied_copy, ErrorCode::kFile,

@@ -32,6 +32,19 @@ void copy_time(Exec& exec, const Tensor& from, std::int64_t from_first, const Te
           "copy_time");
 }
 
+// What `segments` say of steps [first, first + count). A sequence that lies outside is empty there:
+// its state stays.
+Segments segments_of(Exec& exec, const Segments& segments, std::int64_t first, std::int64_t count) {
+  Segments cut = segments;
+  for (std::vector<std::int64_t>* bounds : {&cut.offsets, &cut.lengths})
+    for (std::int64_t& bound : *bounds) bound = std::clamp<std::int64_t>(bound - first, 0, count);
+  if (segments.reset.defined()) {
+    cut.reset = exec.empty({segments.reset.size(0), count}, DType::kUInt8);
+    copy_time(exec, segments.reset, first, cut.reset, 0, count);
+  }
+  return cut;
+}
+
 std::vector<std::int64_t> extents_of(const Tensor& tensor) {
   return {tensor.shape().extents().begin(), tensor.shape().extents().end()};
 }
@@ -100,9 +113,12 @@ Model::Model(const ModelConfig& config, DType dtype, std::uint64_t seed)
                           .mlp_size = config_.mlp_size,
                           .dropout = config_.dropout,
                           .names = Names::of(config_.layer).block};
-  const std::vector<std::pair<std::string, OptionValue>> options(config_.options.begin(),
-                                                                 config_.options.end());
   std::vector<std::unique_ptr<SequenceLayer>> blocks;
+  // A layer whose initial values depend on the depth of its model is told it.
+  std::vector<std::pair<std::string, OptionValue>> options(config_.options.begin(),
+                                                           config_.options.end());
+  if (has_option(config_.layer, "num_blocks") && !config_.options.contains("num_blocks"))
+    options.emplace_back("num_blocks", config_.num_hidden_layers);
   for (std::int64_t i = 0; i < config_.num_hidden_layers; ++i) {
     const std::uint64_t block_seed = Generator(seed, "block " + std::to_string(i)).next64();
     auto layer = make_layer(config_.layer, width, options, dtype, block_seed);
@@ -139,8 +155,9 @@ StateSpec Model::state_spec() const {
   StateSpec spec = stack_->state_spec();
   spec.layer = "model of " + config_.layer;
   if (!pooled()) return spec;
-  spec.fields.push_back({"pool.sum", {config_.hidden_size}, dtype_, 0.0});
-  if (config_.pooling == "mean") spec.fields.push_back({"pool.count", {1}, dtype_, 0.0});
+  const bool mean = config_.pooling == "mean";
+  spec.fields.push_back({"pool.sum", {config_.hidden_size}, mean ? DType::kFloat64 : dtype_, 0.0});
+  if (mean) spec.fields.push_back({"pool.count", {1}, DType::kInt64, 0.0});
   return spec;
 }
 
@@ -173,7 +190,7 @@ void Model::check_input(const Tensor& input) const {
 
 Tensor Model::compute(Exec& exec, const Tensor& input, std::span<Tensor> state,
                       const Sequence& sequence) const {
-  exec.set_op_number(0);
+  const OpNumberScope ops(exec);
   const Tensor x = language() ? embedding(exec, input, embedding_)
                               : linear(exec, input, encoder_weight_, encoder_bias_);
   Tensor y = norm_->forward(exec, stack_->apply(exec, x, state.first(stack_fields_), sequence));
@@ -197,11 +214,11 @@ Tensor Model::forward(Exec& exec, const Tensor& input, State& state,
   const Sequence sequence = Sequence::from(exec, segments, batch, length);
   state.check_fits(state_spec(), sequence.rows(), "Model");
   const std::int64_t tile = tile_length(batch);
-  if (exec.tape() != nullptr || segments != nullptr || length <= tile)
+  if (exec.tape() != nullptr || length <= tile)
     return compute(exec, input, state.fields(), sequence);
   const std::int64_t outputs = language() ? config_.vocab_size : config_.output_size;
   Tensor result = pooled() ? Tensor() : exec.empty({batch, length, outputs});
-  forward_tiles(exec, input, state, tile, [&](std::int64_t first, const Tensor& y) {
+  walk(exec, input, state, segments, tile, [&](std::int64_t first, const Tensor& y) {
     if (pooled())
       result = y;
     else
@@ -217,9 +234,14 @@ void Model::forward_tiles(Exec& exec, const Tensor& input, State& state, std::in
   check(tile >= 1, ErrorCode::kShape,
         "Model::forward_tiles: a tile of at least one step was expected, {} came.", tile);
   check_input(input);
+  state.check_fits(state_spec(), input.size(0), "Model");
+  walk(exec, input, state, nullptr, tile, visit);
+}
+
+void Model::walk(Exec& exec, const Tensor& input, State& state, const Segments* segments,
+                 std::int64_t tile, const TileVisitor& visit) const {
   const std::int64_t batch = input.size(0);
   const std::int64_t length = input.size(1);
-  state.check_fits(state_spec(), batch, "Model");
   const std::int64_t start = exec.time();
   for (std::int64_t first = 0; first < length; first += tile) {
     const std::int64_t count = std::min(tile, length - first);
@@ -228,7 +250,9 @@ void Model::forward_tiles(Exec& exec, const Tensor& input, State& state, std::in
     const Tensor part = exec.empty(Shape(extents), input.dtype());
     copy_time(exec, input, first, part, 0, count);
     exec.set_time(start + first);
-    visit(first, compute(exec, part, state.fields(), Sequence::batch(exec, batch, count)));
+    Segments cut;
+    if (segments != nullptr) cut = segments_of(exec, *segments, first, count);
+    visit(first, compute(exec, part, state.fields(), Sequence::from(exec, &cut, batch, count)));
   }
   exec.set_time(start);
 }

@@ -26,20 +26,23 @@ class Model {
 
   /// Parallel mode. Language models: tokens [B, T] (uint8, int32 or int64) -> [B, T, vocab_size];
   /// others: x [B, T, input_size] -> [B, T, output_size], classifiers -> [rows, output_size] (after
-  /// the last step). Without a tape it walks time in tiles through the whole stack, so that memory
-  /// besides input and output does not grow with T. Error(kValue) for a token out of range, before
-  /// the state has changed.
+  /// the last step). Without a tape it walks time in tiles through the whole stack, with segments
+  /// too, so that memory besides input and output does not grow with T. Error(kShape / kDType) for
+  /// an input that is none of these, Error(kState) for a state of another model or batch,
+  /// Error(kValue) for a token out of range, all before the state has changed.
   Tensor forward(Exec& exec, const Tensor& input, State& state,
                  const Segments* segments = nullptr) const;
 
   /// Parallel mode without keeping the outputs: `visit(first, y)` sees those of steps [first, first
-  /// + y.size(1)) (of classifiers those so far). Never on a tape.
+  /// + y.size(1)) (of classifiers those so far). Error(kUnsupported) on a tape, Error(kShape) for a
+  /// tile below 1; as forward for the input and the state, before either is read.
   using TileVisitor = std::function<void(std::int64_t first, const Tensor& y)>;
   void forward_tiles(Exec& exec, const Tensor& input, State& state, std::int64_t tile,
                      const TileVisitor& visit) const;
 
   /// Recurrent mode. Its input is [batch] int32 tokens (the caller checks their range) or [batch,
-  /// input_size].
+  /// input_size]. Error(kShape) for a batch below 1, Error(kDType) where the Exec computes in
+  /// another dtype than the model.
   Stepper prepare_step(Exec& exec, std::int64_t batch) const;
 
   StateSpec state_spec() const;
@@ -53,6 +56,8 @@ class Model {
  private:
   struct Names;
   void check_input(const Tensor& input) const;
+  void walk(Exec& exec, const Tensor& input, State& state, const Segments* segments,
+            std::int64_t tile, const TileVisitor& visit) const;
   Tensor compute(Exec& exec, const Tensor& input, std::span<Tensor> state,
                  const Sequence& sequence) const;
   bool language() const noexcept { return config_.task == Task::kLanguageModel; }

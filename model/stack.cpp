@@ -2,8 +2,24 @@
 #include <rill/core/init.h>
 #include <rill/core/ops.h>
 #include <rill/model/stack.h>
+#include <rill/scan/causal_conv.h>
 
 namespace rill {
+namespace {
+
+std::unique_ptr<SequenceLayer> given(std::unique_ptr<SequenceLayer> layer, const char* what) {
+  check(layer != nullptr, ErrorCode::kConfig, "{}: a layer was expected, null came.", what);
+  return layer;
+}
+
+// Taps (1, 0) of a causal convolution: the step before, 0 at the first.
+Tensor delay_of_one(std::int64_t channels, DType dtype) {
+  const Tensor taps = Tensor::zeros({channels, 2}, DType::kFloat64);
+  for (std::int64_t c = 0; c < channels; ++c) taps.data<double>()[2 * c] = 1.0;
+  return taps.to(dtype);
+}
+
+}  // namespace
 
 // ---- Norm
 // -----------------------------------------------------------------------------------------------------------
@@ -54,7 +70,7 @@ double GatedMlp::flops_per_token() const { return 6.0 * static_cast<double>(gate
 
 Block::Block(std::unique_ptr<SequenceLayer> layer, const BlockConfig& config, DType dtype,
              std::uint64_t seed)
-    : layer_(std::move(layer)),
+    : layer_(given(std::move(layer), "Block")),
       config_(config),
       norm_(config.norm, layer_->input_size(), config.norm_eps, config.norm_bias,
             config.norm_weight_offset, dtype) {
@@ -97,6 +113,7 @@ double Block::flops_per_token() const {
 
 Stack::Stack(std::vector<std::unique_ptr<SequenceLayer>> layers) : layers_(std::move(layers)) {
   check(!layers_.empty(), ErrorCode::kShape, "Stack: at least one layer was expected.");
+  for (auto& layer : layers_) layer = given(std::move(layer), "Stack");
   for (std::size_t i = 1; i < layers_.size(); ++i)
     check(layers_[i]->input_size() == layers_[i - 1]->output_size(), ErrorCode::kShape,
           "Stack: layer {} takes {} inputs, the one before it gives {}.", i,
@@ -136,11 +153,18 @@ double Stack::flops_per_token() const {
 // --------------------------------------------------------------------------------------------------
 
 Bidirectional::Bidirectional(std::unique_ptr<SequenceLayer> forward,
-                             std::unique_ptr<SequenceLayer> backward)
-    : forward_(std::move(forward)), backward_(std::move(backward)) {
+                             std::unique_ptr<SequenceLayer> backward, AntiCausal anti_causal)
+    : forward_(given(std::move(forward), "Bidirectional, in the order of time")),
+      backward_(given(std::move(backward), "Bidirectional, against the order of time")),
+      anti_causal_(anti_causal) {
   check(forward_->input_size() == backward_->input_size(), ErrorCode::kShape,
         "Bidirectional: two layers of the same input width were expected, {} and {} came.",
         forward_->input_size(), backward_->input_size());
+  check(forward_->dtype() == backward_->dtype(), ErrorCode::kDType,
+        "Bidirectional: two layers of the same dtype were expected, {} and {} came.",
+        name_of(forward_->dtype()), name_of(backward_->dtype()));
+  if (anti_causal == AntiCausal::kFromNext)
+    delay_ = delay_of_one(backward_->output_size(), backward_->dtype());
 }
 
 Tensor Bidirectional::forward(Exec& exec, const Tensor& x, const Segments* segments) const {
@@ -153,9 +177,16 @@ Tensor Bidirectional::forward(Exec& exec, const Tensor& x, const Segments* segme
   const Sequence sequence = Sequence::from(exec, segments, x.size(0), x.size(1));
   State forward_state = forward_->initial_state(exec, sequence.rows());
   State backward_state = backward_->initial_state(exec, sequence.rows());
+  // Beyond the numbers that the forward layer's dropout takes.
+  constexpr std::int64_t kBackwardOps = std::int64_t{1} << 20;
+  const OpNumberScope ops(exec);
   const Tensor there = forward_->forward(exec, x, forward_state, segments);
-  const Tensor back =
-      backward_->forward(exec, reverse_time(exec, x, sequence), backward_state, segments);
+  exec.set_op_number(exec.op_number() + kBackwardOps);
+  Tensor back = backward_->forward(exec, reverse_time(exec, x, sequence), backward_state, segments);
+  if (anti_causal_ == AntiCausal::kFromNext) {
+    Tensor before = exec.zeros({sequence.rows(), 1, back.size(-1)});
+    back = causal_conv(exec, back, delay_, {}, before, sequence);
+  }
   const Tensor parts[] = {there, reverse_time(exec, back, sequence)};
   return concat(exec, parts);
 }

@@ -58,7 +58,8 @@ struct BlockConfig {
 /// x + dropout(layer(norm(x))), then, where there is an MLP, x + dropout(mlp(norm(x))).
 class Block final : public SequenceLayer {
  public:
-  /// Error(kShape) unless the layer's inputs and outputs are equally wide.
+  /// Error(kConfig) where there is no layer, Error(kShape) unless its inputs and outputs are
+  /// equally wide.
   Block(std::unique_ptr<SequenceLayer> layer, const BlockConfig& config, DType dtype,
         std::uint64_t seed);
 
@@ -84,7 +85,8 @@ class Block final : public SequenceLayer {
 /// caller's.
 class Stack final : public SequenceLayer {
  public:
-  /// Error(kShape) where one layer's outputs do not fit the next one's inputs, or there is none.
+  /// Error(kConfig) where a layer is null, Error(kShape) where one layer's outputs do not fit the
+  /// next one's inputs, or there is none.
   explicit Stack(std::vector<std::unique_ptr<SequenceLayer>> layers);
 
   StateSpec state_spec() const override;
@@ -102,23 +104,37 @@ class Stack final : public SequenceLayer {
   std::vector<std::size_t> field_counts_;
 };
 
+/// What the layer against time has seen when it answers for step t.
+enum class AntiCausal {
+  kFromPresent,  // steps t, t+1, ..., T-1: lag 0 and before (S5, recurrent cells)
+  kFromNext      // steps t+1, ..., T-1: lag -1 and before, 0 at the last step (S4's padded kernels)
+};
+
 /// Two layers over the same input, one in the order of time and one against it; outputs side by
-/// side [B, T, 2 D]. It honestly is no SequenceLayer: the output at t needs the whole sequence, so
-/// there is no state and no stepper.
+/// side [B, T, D_forward + D_backward]. It honestly is no SequenceLayer: the output at t needs the
+/// whole sequence, so there is no state and no stepper. Both layers start from a fresh state.
+/// (S4's kernels: Gu et al. 2021, "Efficiently modeling long sequences with structured state
+/// spaces", the authors' code; S5: Smith et al. 2022, section 3.)
 class Bidirectional {
  public:
-  /// Error(kShape) where the layers' inputs differ in width.
-  Bidirectional(std::unique_ptr<SequenceLayer> forward, std::unique_ptr<SequenceLayer> backward);
+  /// Error(kConfig) where a layer is null, Error(kShape) where the layers' inputs differ in width,
+  /// Error(kDType) where they differ in dtype.
+  Bidirectional(std::unique_ptr<SequenceLayer> forward, std::unique_ptr<SequenceLayer> backward,
+                AntiCausal anti_causal = AntiCausal::kFromPresent);
   /// x [B, T, D_in] -> [B, T, D_forward + D_backward]. With lengths or offsets each sequence is
-  /// read backwards from its own end.
+  /// read backwards from its own end. Error(kShape / kDType) for another x or other segments,
+  /// Error(kUnsupported) for resets.
   Tensor forward(Exec& exec, const Tensor& x, const Segments* segments = nullptr) const;
   std::int64_t input_size() const { return forward_->input_size(); }
   std::int64_t output_size() const { return forward_->output_size() + backward_->output_size(); }
+  AntiCausal anti_causal() const noexcept { return anti_causal_; }
   /// Names "forward.*" and "backward.*".
   void visit_parameters(const ParameterVisitor& visitor) const;
 
  private:
   std::unique_ptr<SequenceLayer> forward_, backward_;
+  AntiCausal anti_causal_;
+  Tensor delay_;  // [D_backward, 2], kFromNext: a convolution that gives the step before
 };
 
 }  // namespace rill

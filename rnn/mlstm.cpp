@@ -119,8 +119,9 @@ const LayerType& mlstm_layer_type() {
                                      "inner channels / width, rounded up to a multiple of 64"),
                   OptionSpec::integer("conv1d_kernel_size", 4, 1, 1024,
                                       "taps of the causal convolution"),
-                  OptionSpec::integer("num_blocks", 1, 1, 65536,
-                                      "blocks of the stack; scales the initial output projection")},
+                  OptionSpec::integer("num_blocks", 0, 0, 65536,
+                                      "blocks of the stack, by which the initial output projection "
+                                      "is divided; 0: the model's, 1 for a layer alone")},
       .create = [](std::int64_t width, const Options& options, DType dtype,
                    std::uint64_t seed) -> std::unique_ptr<SequenceLayer> {
         return std::make_unique<Mlstm>(
@@ -128,7 +129,7 @@ const LayerType& mlstm_layer_type() {
                         .num_heads = options.integer("num_heads"),
                         .proj_factor = options.number("proj_factor"),
                         .conv1d_kernel_size = options.integer("conv1d_kernel_size"),
-                        .num_blocks = options.integer("num_blocks")},
+                        .num_blocks = std::max<std::int64_t>(1, options.integer("num_blocks"))},
             dtype, seed);
       }};
   return type;

@@ -14,7 +14,7 @@ struct MlstmConfig {
   std::int64_t num_heads = 0;  // 0: 4
   double proj_factor = 2.0;    // I = proj_factor * D rounded up to a multiple of 64
   std::int64_t conv1d_kernel_size = 4;
-  std::int64_t num_blocks = 1;  // of the stack; scales the initial proj_down
+  std::int64_t num_blocks = 1;  // of the stack; the initial proj_down shrinks with it
 };
 
 /// x_m, z = W_up x;  c = silu(conv(x_m) + b);  q, k = blocks of 4 of c, v = blocks of 4 of x_m;

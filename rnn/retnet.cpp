@@ -13,21 +13,47 @@ namespace {
 // Initial values of the authors: Xavier's with these gains.
 const double kGain = std::exp2(-2.5);
 const double kOutputGain = std::exp2(-1.0);  // of the paper's output projection
+constexpr double kFlaExpandV = 2.0;
 
-std::int64_t heads_of(const RetNetConfig& config, std::int64_t keys, std::int64_t values) {
+// Key channels of a head of the paper's models, and the multiple to which the values of a head are
+// rounded up.
+constexpr std::int64_t kPaperHead = 256, kPaperValues = 16;
+
+std::int64_t heads_of(const RetNetConfig& config, std::int64_t keys) {
   if (config.num_heads != 0) return config.num_heads;
-  const std::int64_t heads = derive_heads(8, {keys, values}, 16);
+  const std::int64_t published = config.paper ? std::max<std::int64_t>(1, keys / kPaperHead) : 8;
+  // Where V follows from the heads, it does not choose them.
+  const bool follows = config.paper && config.expand_v == 0.0;
+  const double expand_v = config.expand_v == 0.0 ? kFlaExpandV : config.expand_v;
+  const std::int64_t values = follows ? keys : expanded(config.width, expand_v);
+  const std::int64_t heads = derive_heads(published, {keys, values}, 16);
   return keys / heads % 2 == 0 ? heads : 1;  // planes of two channels
+}
+
+std::int64_t values_of(const RetNetConfig& config, std::int64_t keys) {
+  if (config.expand_v != 0.0) return expanded(config.width, config.expand_v);
+  if (!config.paper) return expanded(config.width, kFlaExpandV);
+  const std::int64_t head = (5 * (keys / config.num_heads) + 2) / 3;  // rounded up
+  return config.num_heads * ((head + kPaperValues - 1) / kPaperValues * kPaperValues);
+}
+
+// The sizes that were left to the variant, written out.
+RetNetConfig sized(RetNetConfig config) {
+  const std::int64_t keys = expanded(config.width, config.expand_k);
+  config.num_heads = heads_of(config, keys);
+  check(config.num_heads >= 1 && keys % config.num_heads == 0, ErrorCode::kConfig,
+        "retnet: num_heads divides the layer's channels, {} heads for {} channels came.",
+        config.num_heads, keys);
+  return config;
 }
 
 }  // namespace
 
 RetNet::RetNet(const RetNetConfig& config, DType dtype, std::uint64_t seed)
-    : config_(config),
+    : config_(sized(config)),
       dtype_(dtype),
-      keys_(expanded(config.width, config.expand_k)),
-      values_(expanded(config.width, config.expand_v)) {
-  config_.num_heads = heads_of(config, keys_, values_);
+      keys_(expanded(config_.width, config_.expand_k)),
+      values_(values_of(config_, keys_)) {
   const std::int64_t heads = config_.num_heads, width = config_.width;
   check_divides("retnet", heads, {keys_, values_});
   if (config_.norm_eps == 0.0) config_.norm_eps = config_.paper ? 1e-6 : 1e-5;
@@ -109,9 +135,12 @@ const LayerType& retnet_layer_type() {
       .name = "retnet",
       .family = "linear_attention",
       .options = {OptionSpec::integer("num_heads", 0, 0, 4096,
-                                      "heads; 0: 8 or what fits the width"),
+                                      "heads; 0: 8 (fla), key channels / 256 (paper), or what "
+                                      "fits the width"),
                   OptionSpec::number("expand_k", 1.0, 0.01, 16.0, "key channels / width"),
-                  OptionSpec::number("expand_v", 2.0, 0.01, 16.0, "value channels / width"),
+                  OptionSpec::number("expand_v", 0.0, 0.0, 16.0,
+                                     "value channels / width; 0: 2 (fla), 5/3 of a head's key "
+                                     "channels, up to a multiple of 16 (paper)"),
                   OptionSpec::number("norm_eps", 0.0, 0.0, 1.0, "0: 1e-5 (fla), 1e-6 (paper)"),
                   OptionSpec::choice("variant", "fla", {"fla", "paper"},
                                      "flash-linear-attention's module or the paper's")},

@@ -11,9 +11,9 @@ namespace rill {
 
 struct RetNetConfig {
   std::int64_t width = 0;      // D
-  std::int64_t num_heads = 0;  // H; 0: 8, or fewer where 8 does not fit the width
+  std::int64_t num_heads = 0;  // H; 0: the variant's (below)
   double expand_k = 1.0;       // K of all heads / D
-  double expand_v = 2.0;       // V of all heads / D
+  double expand_v = 0.0;       // V of all heads / D; 0: the variant's (below)
   double norm_eps = 0.0;       // 0: the variant's, 1e-5 (fla) or 1e-6 (paper)
   bool paper = false;          // the paper's variant (methods below) instead of fla's
 };
@@ -24,6 +24,10 @@ struct RetNetConfig {
 /// fla's variant turns the planes (i, i + K/2) with theta_i = 10000^(-2i/K) and has a norm weight
 /// [V / H]. The paper's turns (2i, 2i + 1) with theta_i = 10000^(-i/(K/2-1)), divides o by the root
 /// of s_t = gamma_h s_{t-1} + 1, and its norm has no weight.
+/// Sizes where they are not given: fla's has 8 heads, or what fits the width, and V = 2 D; the
+/// paper's has K / 256 heads, or what fits, and 5/3 of K in every head, up to a multiple of 16: at
+/// D = 768 the authors' 3 heads of 256, with 432 values each, as in their larger models. (Their
+/// code's V = 1280 at that width is 5/3 D, which 3 heads do not divide.)
 /// State: S [H, K/H, V/H], position [1] (int64); paper: normalizer s [H, 1, 1].
 class RetNet final : public SequenceLayer {
  public:

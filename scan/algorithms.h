@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <complex>
+#include <concepts>
 #include <cstdint>
 #include <span>
 #include <utility>
@@ -107,30 +108,101 @@ typename Op::Element cut_carry(const Op& op, typename Op::Element carry,
   return !reset.empty() && reset[0] != 0 ? op.identity() : carry;
 }
 
-/// Gradients of h_t = a_t h_{t-1} + b_t: from dh [n] (of every h_t) and `carry` = d(h_{n-1}) from
-/// later steps,
-///   g_t = dh_t + conj(a_{t+1}) g_{t+1},  db_t = g_t,  da_t = g_t conj(h_{t-1}),  d(h_{-1}) =
-///   conj(a_0) g_0,
-/// itself a reverse scan. h [n] are the states, h0 = h_{-1}; da and db may not overlap the inputs.
-/// Returns d(h0), which is `carry` where n = 0. A reset before step t makes a_t count as 0 and
-/// h_{t-1} as 0.
+/// What the adjoint of the affine recurrence takes, all arrays [n]. Forward it is that of h_t = a_t
+/// h_{t-1} + b_t with h0 = h_{-1}; from the right, of h_t = a_t h_{t+1} + b_t with h0 = h_n. A
+/// reset is a cut as in with_resets: the step behind it starts from 0.
 template <class T>
-T affine_adjoint(std::span<const AffineMap<T>> maps, std::span<const T> h, const T& h0,
-                 std::span<const T> dh, T carry, std::span<T> da, std::span<T> db,
-                 std::span<const std::uint8_t> reset = {}) {
-  const auto conjugate = [](const T& value) {
-    if constexpr (requires { std::conj(value).imag(); } && !std::is_arithmetic_v<T>)
-      return std::conj(value);
-    else
-      return value;
-  };
-  for (std::size_t t = maps.size(); t-- > 0;) {
-    const bool fresh = !reset.empty() && reset[t] != 0;
-    const T g = dh[t] + carry;
-    db[t] = g;
-    da[t] = fresh ? T(0) : g * conjugate(t > 0 ? h[t - 1] : h0);
-    carry = fresh ? T(0) : conjugate(maps[t].a) * g;
+struct AffineAdjoint {
+  std::span<const AffineMap<T>> maps;
+  std::span<const T> h;   // the states
+  T h0 = T(0);            // the state that came in
+  std::span<const T> dh;  // gradients of every state
+  std::span<T> da, db;    // overwritten; may not overlap the inputs
+  std::span<const std::uint8_t> reset = {};
+  Direction direction = Direction::kForward;  // of the recurrence, not of its adjoint
+};
+
+namespace detail {
+/// The conjugate of a type that has one; others are their own.
+template <class T>
+T conjugate(const T& value) {
+  if constexpr (requires {
+                  { conj(value) } -> std::same_as<T>;
+                })
+    return conj(value);
+  else
+    return value;
+}
+
+/// Step `at` of a recurrence starts from 0.
+template <class T>
+bool starts_fresh(const AffineAdjoint<T>& args, std::size_t at) {
+  const std::size_t cut = args.direction == Direction::kForward ? at : at + 1;
+  return cut < args.reset.size() && args.reset[cut] != 0;
+}
+
+/// The state that step `at` of a recurrence started from, were it not for resets.
+template <class T>
+const T& state_before(const AffineAdjoint<T>& args, std::size_t at) {
+  if (args.direction == Direction::kForward) return at > 0 ? args.h[at - 1] : args.h0;
+  return at + 1 < args.h.size() ? args.h[at + 1] : args.h0;
+}
+
+/// `count` steps of the adjoint from its `from`-th on; it runs against the recurrence.
+template <class T>
+T adjoint_steps(const AffineAdjoint<T>& args, std::size_t from, std::size_t count, T carry) {
+  const std::size_t n = args.maps.size();
+  for (std::size_t k = from; k < from + count; ++k) {
+    const std::size_t at = args.direction == Direction::kForward ? n - 1 - k : k;
+    const bool fresh = starts_fresh(args, at);
+    const T g = args.dh[at] + carry;
+    args.db[at] = g;
+    args.da[at] = fresh ? T(0) : g * conjugate(state_before(args, at));
+    carry = fresh ? T(0) : conjugate(args.maps[at].a) * g;
   }
+  return carry;
+}
+}  // namespace detail
+
+/// Gradients of an affine recurrence: from dh and `carry`, what later steps add to the gradient of
+/// the last state,
+///   g_t = dh_t + conj(a_{t+1}) g_{t+1},  db_t = g_t,  da_t = g_t conj(h_{t-1}),  d(h_{-1}) =
+///   conj(a_0) g_0
+/// (from the right with t+1 and t-1 exchanged), itself a scan in the other direction. Returns the
+/// gradient of h0, which is `carry` where n = 0. From the right a cut before element 0 does not act
+/// here, as it does not in the scan: whoever applied cut_carry passes a carry of 0.
+template <class T>
+T affine_adjoint(const AffineAdjoint<T>& args, T carry) {
+  return detail::adjoint_steps(args, 0, args.maps.size(), carry);
+}
+
+/// affine_adjoint() in two levels, as blocked(): `run` may run its tasks in any order and at once.
+/// What a step hands on is an affine map of what it receives, G -> conj(a_t) (dh_t + G).
+template <class T, class Run = RunSerial>
+T blocked_affine_adjoint(const AffineAdjoint<T>& args, T carry, std::size_t block,
+                         const Run& run = {}) {
+  const std::size_t n = args.maps.size(), blocks = (n + block - 1) / block;
+  const auto count = [&](std::size_t from) { return std::min(block, n - from); };
+  std::vector<AffineMap<T>> totals(blocks);
+  run(static_cast<std::int64_t>(blocks), [&](std::int64_t task) {
+    const std::size_t from = static_cast<std::size_t>(task) * block;
+    AffineMap<T> total;
+    for (std::size_t k = from; k < from + count(from); ++k) {
+      const std::size_t at = args.direction == Direction::kForward ? n - 1 - k : k;
+      const T a = detail::starts_fresh(args, at) ? T(0) : detail::conjugate(args.maps[at].a);
+      total = Affine<T>{}.combine(total, {a, a * args.dh[at]});
+    }
+    totals[static_cast<std::size_t>(task)] = total;
+  });
+  std::vector<T> carries(blocks);
+  for (std::size_t k = 0; k < blocks; ++k) {
+    carries[k] = carry;
+    carry = totals[k](carry);
+  }
+  run(static_cast<std::int64_t>(blocks), [&](std::int64_t task) {
+    const std::size_t from = static_cast<std::size_t>(task) * block;
+    detail::adjoint_steps(args, from, count(from), carries[static_cast<std::size_t>(task)]);
+  });
   return carry;
 }
 

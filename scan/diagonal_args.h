@@ -12,6 +12,10 @@ constexpr std::int64_t kDiagonalBlock = 64;
 /// Packed coefficients are padded with zeros to a multiple of this many reals.
 constexpr std::int64_t kDiagonalPadding = 16;
 
+/// Elements of scratch that a lane of diagonal_ssm_backward needs: the states of a block and before
+/// it, zeros, and the gradient of a state.
+constexpr std::int64_t diagonal_scratch(std::int64_t width) { return (kDiagonalBlock + 3) * width; }
+
 /// Number of a row's first kept state. Rows ascend and do not overlap, so that the slots of rows do
 /// not either; tokens / kDiagonalBlock + rows + 1 of them are enough.
 inline std::int64_t diagonal_slot(const SeqArgs& sequence, std::int64_t row) {
@@ -67,14 +71,17 @@ struct DiagonalSsmBackwardArgs {
   void* dx = nullptr;                 // all of these overwritten
   void* dh_initial = nullptr;
   void* dcoefficients = nullptr;
-  void* dd = nullptr;  // [channels] or null
+  void* dd = nullptr;       // [channels] or null
+  void* scratch = nullptr;  // [lanes, diagonal_scratch(width)]
   std::int64_t channels = 0, width = 0, padded_width = 0, complex = 0;
+  std::int64_t lanes = 1;  // channels that run at once
 };
 
 /// See discretize_diagonal.
 struct DiagonalDiscretizeArgs {
   const void *log_dt = nullptr, *a_real = nullptr, *a_imag = nullptr, *b = nullptr, *c = nullptr;
   void *a = nullptr, *w = nullptr;
+  double* exact_a = nullptr;  // or null: not wanted
   double rate = 1.0;
   std::int64_t channels = 0, modes = 0, copies = 0, bilinear = 0;
 };
@@ -90,11 +97,13 @@ struct DiagonalDiscretizeBackwardArgs {
 /// kernel[h, l] = 2 Re(sum_n w a^l), l < length.
 struct DiagonalKernelArgs {
   const void *a = nullptr, *w = nullptr;  // [channels, modes, 2]
+  const double* exact_a = nullptr;        // a in double, or null
   void* kernel = nullptr;                 // [channels, length]
   std::int64_t channels = 0, modes = 0, length = 0;
 };
 struct DiagonalKernelBackwardArgs {
   const void *a = nullptr, *w = nullptr, *dkernel = nullptr;
+  const double* exact_a = nullptr;
   void *da = nullptr, *dw = nullptr;  // overwritten
   std::int64_t channels = 0, modes = 0, length = 0;
 };
@@ -103,6 +112,7 @@ struct DiagonalResponseArgs {
   SeqArgs sequence;
   const void* x = nullptr;                // [tokens, channels]
   const void *a = nullptr, *w = nullptr;  // [channels, modes, 2]
+  const double* exact_a = nullptr;        // a in double, or null
   const void* d = nullptr;                // [channels] or null
   const void* h_in = nullptr;             // [rows, channels, modes, 2]
   void* h_out = nullptr;                  // the same shape; may be h_in
@@ -112,6 +122,7 @@ struct DiagonalResponseArgs {
 struct DiagonalResponseBackwardArgs {
   SeqArgs sequence;
   const void *x = nullptr, *a = nullptr, *w = nullptr, *d = nullptr, *h_in = nullptr;
+  const double* exact_a = nullptr;
   const void *dy = nullptr, *dh_final = nullptr;  // or null: zero
   void *dx = nullptr, *da = nullptr, *dw = nullptr, *dd = nullptr,
        *dh_initial = nullptr;  // overwritten; dd or null

@@ -86,6 +86,8 @@ DiagonalCoefficients discretize_diagonal(Exec& exec, const DiagonalParameters& p
             modes,
             copies,
             rule == DiagonalRule::kBilinear ? 1 : 0};
+  if (exec.dtype() != DType::kFloat64)
+    call.out.exact_a = exec.empty({channels, modes, 2}, DType::kFloat64);
   enqueue(exec, scan_kernels(exec).diagonal_discretize,
           {.log_dt = p.log_dt.raw(),
            .a_real = p.a_real.raw(),
@@ -94,6 +96,7 @@ DiagonalCoefficients discretize_diagonal(Exec& exec, const DiagonalParameters& p
            .c = p.c.raw(),
            .a = call.out.a.raw(),
            .w = call.out.w.raw(),
+           .exact_a = static_cast<double*>(call.out.exact_a.raw()),
            .rate = rate,
            .channels = channels,
            .modes = modes,

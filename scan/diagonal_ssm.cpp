@@ -3,6 +3,8 @@
 #include <rill/scan/diagonal_ssm.h>
 #include <rill/scan/kernels.h>
 
+#include <algorithm>
+
 namespace rill {
 namespace {
 
@@ -59,6 +61,9 @@ void go_back(Exec& exec, Gradients& gradients, const Call& call, const Tensor& y
   const Tensor dx = exec.empty(call.x.shape()), dh_initial = exec.empty(h_first.shape());
   const Tensor dcoefficients = exec.empty(call.coefficients.shape());
   const Tensor dd = call.d.defined() ? exec.empty(call.d.shape()) : Tensor();
+  const std::int64_t lanes =
+      std::max<std::int64_t>(1, std::min<std::int64_t>(call.channels, exec.threads()));
+  const Tensor scratch = exec.empty({lanes, diagonal_scratch(call.width)});
   enqueue(exec, table.diagonal_ssm_backward,
           {.sequence = call.sequence.args(),
            .x = call.x.raw(),
@@ -71,10 +76,12 @@ void go_back(Exec& exec, Gradients& gradients, const Call& call, const Tensor& y
            .dh_initial = dh_initial.raw(),
            .dcoefficients = dcoefficients.raw(),
            .dd = dd.raw(),
+           .scratch = scratch.raw(),
            .channels = call.channels,
            .width = call.width,
            .padded_width = call.padded_width,
-           .complex = call.complex},
+           .complex = call.complex,
+           .lanes = lanes},
           "diagonal_ssm backward");
   const Tensor da = exec.empty(call.a.shape()), dw = exec.empty(call.w.shape());
   enqueue(exec, table.diagonal_unpack,

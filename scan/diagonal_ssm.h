@@ -39,6 +39,9 @@ struct DiagonalParameters {
 struct DiagonalCoefficients {
   Tensor a;  // [H, N, 2]
   Tensor w;  // [H, N, 2] C times the discretised B
+  /// [H, N, 2] in double: a before it was rounded to float. Undefined: a is all there is. Powers
+  /// are taken of it, since a^l multiplies the rounding of a by l.
+  Tensor exact_a = {};
 };
 
 /// dt = rate * exp(log_dt), z = dt A; zero-order hold: a = e^z, w = C B dt expm1(z)/z; bilinear: a
@@ -50,14 +53,16 @@ DiagonalCoefficients discretize_diagonal(Exec& exec, const DiagonalParameters& p
                                          DiagonalRule rule, double rate = 1.0);
 
 /// K[h, l] = 2 Re(sum_n w[h, n] a[h, n]^l), l = 0 .. length-1 -> [H, length]: the impulse response
-/// of diagonal_ssm without d (a, w [H, N, 2]). Powers are blocked recurrences in double from exact
-/// anchors.
-Tensor diagonal_kernel(Exec& exec, const Tensor& a, const Tensor& w, std::int64_t length);
+/// of diagonal_ssm without d (complex a, w). Powers are double, of exact_a where there is one: in
+/// float, too, a kernel of 2^17 steps of weakly damped modes is right to float's rounding.
+/// Differentiable in a and w.
+Tensor diagonal_kernel(Exec& exec, const DiagonalCoefficients& coefficients, std::int64_t length);
 
 /// diagonal_ssm by convolution: y = irfft(rfft(x) rfft(K)) + d x + 2 Re(sum_n w a^{t+1} h_0), and
-/// the final state a^L h_0 + sum_l a^{L-1-l} x_l in closed form. Arguments, results and gradients
-/// as diagonal_ssm's, complex only; Error(kUnsupported) for a sequence with resets.
-Tensor diagonal_convolution(Exec& exec, const Tensor& x, const Tensor& a, const Tensor& w,
+/// the final state a^L h_0 + sum_l a^{L-1-l} x_l in closed form, powers as in diagonal_kernel.
+/// Arguments, results and gradients as diagonal_ssm's, complex only; Error(kUnsupported) for a
+/// sequence with resets.
+Tensor diagonal_convolution(Exec& exec, const Tensor& x, const DiagonalCoefficients& coefficients,
                             const Tensor& d, Tensor& h, const Sequence& sequence);
 
 }  // namespace rill

@@ -95,10 +95,17 @@ struct SelectiveScanBackwardArgs {
   void* parts_bc = nullptr;  // [tiles, 2, tokens, states]
   void* parts_a = nullptr;   // [rows, states, channels]
   void* parts_d = nullptr;   // [rows, 2, channels]: D, dt_bias
+  void* scratch = nullptr;   // [lanes, selective_scratch(states)] of the vector form
+  std::int64_t lanes = 1;    // tasks that run at once
 };
 /// Steps between the states that a tape keeps, and channels of a tile.
 constexpr std::int64_t kSelectiveChunk = 32;
 constexpr std::int64_t kSelectiveTile = 128;
+/// Elements of scratch that a lane of the way back needs with vectors of up to 16 floats: states,
+/// decays and gradients of a chunk, those carried from it, and a cache line to begin at one.
+constexpr std::int64_t selective_scratch(std::int64_t states) {
+  return states * (4 * kSelectiveChunk * 16 + kSelectiveTile + 2 * 16) + 16;
+}
 /// The state before step 32 c of a row is checkpoint number selective_checkpoint(sequence, row) +
 /// c.
 inline std::int64_t selective_checkpoint(const SeqArgs& sequence, std::int64_t row) {

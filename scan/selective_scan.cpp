@@ -2,6 +2,8 @@
 #include <rill/scan/op_checks.h>
 #include <rill/scan/selective_scan.h>
 
+#include <algorithm>
+
 namespace rill {
 namespace {
 
@@ -48,6 +50,9 @@ void go_back(Exec& exec, Gradients& gradients, const Saved& saved) {
   const Tensor parts_bc = exec.empty({tiles, 2, sequence.tokens, saved.states});
   const Tensor parts_a = exec.empty({sequence.rows, saved.states, saved.channels});
   const Tensor parts_d = exec.empty({sequence.rows, 2, saved.channels});
+  const std::int64_t lanes =
+      std::max<std::int64_t>(1, std::min<std::int64_t>(sequence.rows * tiles, exec.threads()));
+  const Tensor scratch = exec.empty({lanes, selective_scratch(saved.states)});
   SelectiveScanArgs forward = arguments(in, saved.a, saved.sequence, saved.channels, saved.states);
   forward.checkpoints = saved.checkpoints.raw();
   enqueue(exec, scan_kernels(exec).selective_scan_backward,
@@ -65,7 +70,9 @@ void go_back(Exec& exec, Gradients& gradients, const Saved& saved) {
            .dbias = memory_of(dbias),
            .parts_bc = parts_bc.raw(),
            .parts_a = parts_a.raw(),
-           .parts_d = parts_d.raw()},
+           .parts_d = parts_d.raw(),
+           .scratch = scratch.raw(),
+           .lanes = lanes},
           "selective_scan backward");
   give(exec, gradients, saved.to.x, dx);
   give(exec, gradients, saved.to.dt, ddt);

@@ -102,10 +102,12 @@ void Mamba::visit_parameters(const ParameterVisitor& visitor) const {
   visitor("conv1d.weight", conv_, ParameterGroup::kDecay);
   if (config_.use_conv_bias) visitor("conv1d.bias", conv_bias_, ParameterGroup::kNoDecay);
   visitor("x_proj.weight", x_proj_, ParameterGroup::kDecay);
+  // B, C and the input's part of dt are projections of the input and decay as such; what S4 calls
+  // dt is the bias alone.
   visitor("dt_proj.weight", dt_proj_, ParameterGroup::kDecay);
-  visitor("dt_proj.bias", dt_bias_, ParameterGroup::kNoDecay);
+  visitor("dt_proj.bias", dt_bias_, ParameterGroup::kStateSpace);
   visitor("A_log", a_log_, ParameterGroup::kStateSpace);
-  visitor("D", d_, ParameterGroup::kStateSpace);
+  visitor("D", d_, ParameterGroup::kNoDecay);
   visitor("out_proj.weight", out_proj_, ParameterGroup::kDecay);
   if (config_.use_bias) visitor("out_proj.bias", out_bias_, ParameterGroup::kNoDecay);
 }

@@ -32,17 +32,22 @@ class Dataset {
   virtual ~Dataset() = default;
   /// Sets task, sizes and scaling of a model for this data.
   virtual void describe(ModelConfig& config) const = 0;
-  /// Batch number `index` of a run.
+  /// Batch number `index` of a run; `length` lies in [1, max_length()]. Error(kConfig) for images
+  /// of another length than theirs.
   virtual Batch train_batch(std::uint64_t seed, std::int64_t index, std::int64_t batch,
                             std::int64_t length) const = 0;
   /// Held-out sequences; text and series have one.
   virtual std::int64_t heldout_count() const = 0;
+  /// Number `i`, in [0, heldout_count()). Error(kValue) for an image's label that training has not.
   virtual Example heldout(std::int64_t i) const = 0;
   /// Length of a training sequence where the caller has none; the longest that is possible.
   virtual std::int64_t default_length() const = 0;
   virtual std::int64_t max_length() const = 0;
   /// "nats a byte", "nats a sequence" or "squared error (scaled)".
   virtual std::string unit() const = 0;
+  /// What tells these data from others: kind, size and a hash of the content. A run is resumed on
+  /// data of the same fingerprint alone; an empty one is not compared.
+  virtual std::string fingerprint() const { return {}; }
 };
 
 struct DatasetOptions {

@@ -69,10 +69,15 @@ void run_steps(Exec& exec, const Model& model, const Tensor& input, State& state
     for (std::int64_t t = 0; t < count; ++t) {
       const char* source =
           static_cast<const char*>(input.raw()) + static_cast<std::size_t>(first + t) * row;
-      if (language)
-        x.data<std::int32_t>()[0] = *reinterpret_cast<const std::uint8_t*>(source);
-      else
+      if (language) {
+        const std::int32_t token = *reinterpret_cast<const std::uint8_t*>(source);
+        check(token < model.config().vocab_size, ErrorCode::kValue,
+              "evaluate: step {}: a token in [0, {}) was expected, {} came.", first + t,
+              model.config().vocab_size, token);
+        x.data<std::int32_t>()[0] = token;
+      } else {
         std::memcpy(x.raw(), source, row);
+      }
       const StepStatus status = stepper.step(x, state, y);
       check(status == StepStatus::kOk, ErrorCode::kState, "evaluate: step {}: {}.", first + t,
             to_string(status));
@@ -126,12 +131,14 @@ void run_mode(Exec& exec, const Model& model, const Tensor& input, State& state,
 }
 
 EvalResult evaluate(Exec& exec, const Model& model, const Dataset& data, const EvalMode& mode,
-                    std::int64_t limit) {
+                    std::int64_t limit, const EvalProgress& progress) {
+  const TrainingScope inference(exec, false);
   const Task task = model.config().task;
   const bool pooled = task == Task::kClassify;
   Score score;
   const std::int64_t sequences =
       pooled && limit > 0 ? std::min(limit, data.heldout_count()) : data.heldout_count();
+  if (progress && pooled) progress(0, sequences);
   for (std::int64_t i = 0; i < sequences; ++i) {
     const Example example = data.heldout(i);
     Tensor input = example.input;
@@ -141,10 +148,13 @@ EvalResult evaluate(Exec& exec, const Model& model, const Dataset& data, const E
       input = input.view(Shape(extents)).rows(0, limit);
       input = input.view(input.shape().prepend(1));
     }
+    if (progress && !pooled) progress(0, input.size(1));
     State state = model.initial_state(exec, 1);
     run_mode(exec, model, input, state, mode, [&](std::int64_t first, const Tensor& y) {
       score.add(exec, task, y, example.target, pooled ? 0 : first);
+      if (progress && !pooled) progress(first + y.size(1), input.size(1));
     });
+    if (progress && pooled) progress(i + 1, sequences);
   }
   check(score.tokens > 0, ErrorCode::kValue, "evaluate: there is nothing held out to predict.");
   const bool series = task == Task::kPredictNext || task == Task::kRegress;

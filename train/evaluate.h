@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include <rill/model/model.h>
@@ -29,13 +30,18 @@ struct EvalResult {
   std::string split = "heldout";
 };
 
+/// Sees how many of how many steps of a sequence (sequences, for classifiers) are done, first 0.
+using EvalProgress = std::function<void(std::int64_t done, std::int64_t total)>;
+
 /// Scores every held-out sequence from a fresh state; `limit` > 0: only that many first steps
-/// (sequences, for classifiers).
+/// (sequences, for classifiers). Error(kValue) where nothing is held out, Error(kShape / kDType)
+/// where the data do not fit the model.
 EvalResult evaluate(Exec& exec, const Model& model, const Dataset& data, const EvalMode& mode,
-                    std::int64_t limit = 0);
+                    std::int64_t limit = 0, const EvalProgress& progress = nullptr);
 
 /// Runs one sequence [1, T(, C)] through the model in a mode; `visit(first, y)` sees outputs of
-/// consecutive steps [1, n, C] (of classifiers the one after the last step [1, C]).
+/// consecutive steps [1, n, C] (of classifiers the one after the last step [1, C]). Language models
+/// read uint8 here: Error(kDType) for other tokens. Other errors are those of Model::forward_tiles.
 void run_mode(Exec& exec, const Model& model, const Tensor& input, State& state,
               const EvalMode& mode, const Model::TileVisitor& visit);
 

@@ -4,6 +4,7 @@
 #include <rill/core/random.h>
 #include <rill/io/idx.h>
 #include <rill/train/data_kinds.h>
+#include <rill/train/fingerprint.h>
 
 #include <algorithm>
 #include <cmath>
@@ -37,6 +38,11 @@ class ImageData final : public Dataset {
     } else {
       measure();
     }
+    const auto tested = test_.labels.span<std::uint8_t>();
+    for (std::size_t i = 0; i < tested.size(); ++i)
+      check(tested[i] < classes_, ErrorCode::kValue,
+            "idx:{}: labels lie in [0, {}), that of test image {} is {}.", directory, classes_, i,
+            tested[i]);
   }
 
   void describe(ModelConfig& config) const override {
@@ -70,14 +76,20 @@ class ImageData final : public Dataset {
     Example example{Tensor::empty({1, max_length(), 1}, dtype_), Tensor::empty({1}, DType::kInt64)};
     fill(test_.images, i, example.input);
     example.target.data<std::int64_t>()[0] = test_.labels.data<std::uint8_t>()[i];
-    check(example.target.data<std::int64_t>()[0] < classes_, ErrorCode::kValue,
-          "idx: labels lie in [0, {}), test image {} has {}.", classes_, i,
-          example.target.data<std::int64_t>()[0]);
     return example;
   }
   std::int64_t default_length() const override { return max_length(); }
   std::int64_t max_length() const override { return train_.images.size(1) * train_.images.size(2); }
   std::string unit() const override { return "nats a sequence"; }
+  std::string fingerprint() const override {
+    std::uint64_t hash = hash_of(train_.images);
+    for (const Tensor* part : {&train_.labels, &test_.images, &test_.labels})
+      hash = hash_of(*part, hash);
+    return fingerprint_of(
+        formatted("{} and {} images of {} by {} pixels", train_.images.size(0),
+                  test_.images.size(0), train_.images.size(1), train_.images.size(2)),
+        hash);
+  }
 
  private:
   void measure() {

@@ -100,6 +100,7 @@ Tensor loss_of(Exec& exec, Task task, const Tensor& output, const Tensor& target
 
 double loss_and_gradients(Exec& exec, const Model& model, const Batch& batch, State& state,
                           std::int64_t time_chunk, Tape& tape, double scale) {
+  const TrainingScope training(exec, true);
   const Task task = model.config().task;
   const std::int64_t length = batch.input.size(1);
   const std::int64_t chunk = time_chunk > 0 ? std::min(time_chunk, length) : length;

@@ -13,6 +13,8 @@ namespace rill {
 /// Mean loss of `batch` (nats a token or sequence; squared error a value) from `state`, which then
 /// holds the final one. Gradients, times `scale`, are added to those of the parameters on `tape`.
 ///
+/// The Exec trains meanwhile: dropout drops, and draws the same masks in every pass.
+///
 /// With 0 < time_chunk < T the gradients are those of the whole sequence, but activations of one
 /// chunk alone are kept: a first pass keeps the states at the cuts; then each chunk, from the last
 /// to the first, runs again from its state with a tape, and hands the gradient of its initial state

@@ -1,72 +1,49 @@
 #include <rill/core/check.h>
-#include <rill/core/kernel.h>
+#include <rill/core/kernels.h>
 #include <rill/train/optimizer.h>
+#include <rill/train/saved_number.h>
 
 #include <cmath>
-#include <cstdlib>
 
 namespace rill {
 namespace {
 
-struct AdamWArgs {
-  void* value = nullptr;
-  void* m = nullptr;
-  void* v = nullptr;
-  const void* gradient = nullptr;
-  std::int64_t count = 0;
-  double gradient_scale = 1, beta1 = 0, beta2 = 0, step_size = 0, v_scale = 0, eps = 0, keep = 1;
-};
-
-// theta <- keep theta - step_size m / (sqrt(v / correction2) + eps); the bias correction of m lies
-// in step_size.
-template <class T>
-void adamw_kernel(const AdamWArgs& a, const KernelContext& context) {
-  constexpr std::int64_t kTile = 16384;
-  context.parallel_for((a.count + kTile - 1) / kTile, [&](std::int64_t tile) {
-    T* value = static_cast<T*>(a.value);
-    T* m = static_cast<T*>(a.m);
-    T* v = static_cast<T*>(a.v);
-    const T* gradient = static_cast<const T*>(a.gradient);
-    const T scale = static_cast<T>(a.gradient_scale), beta1 = static_cast<T>(a.beta1),
-            beta2 = static_cast<T>(a.beta2), step_size = static_cast<T>(a.step_size),
-            v_scale = static_cast<T>(a.v_scale), eps = static_cast<T>(a.eps),
-            keep = static_cast<T>(a.keep);
-    const std::int64_t end = std::min(a.count, (tile + 1) * kTile);
-    for (std::int64_t i = tile * kTile; i < end; ++i) {
-      const T g = gradient[i] * scale;
-      m[i] = beta1 * m[i] + (T(1) - beta1) * g;
-      v[i] = beta2 * v[i] + (T(1) - beta2) * g * g;
-      value[i] = keep * value[i] - step_size * m[i] / (std::sqrt(v[i] * v_scale) + eps);
-    }
-  });
-}
-
-template <class T>
-double sum_of_squares(const Tensor& gradient) {
-  double sum = 0;
-  for (const T value : gradient.span<T>())
-    sum += static_cast<double>(value) * static_cast<double>(value);
-  return sum;
+// A gradient that the Exec's kernels can read beside `value`.
+void check_slot(const Exec& exec, const std::string& name, const Tensor& value) {
+  check(value.dtype() == exec.dtype() && value.device() == exec.device(), ErrorCode::kDType,
+        "AdamW: the parameter {} is {} on {}, the Exec computes in {} on {}.", name,
+        name_of(value.dtype()), to_string(value.device()), name_of(exec.dtype()),
+        to_string(exec.device()));
 }
 
 }  // namespace
 
 AdamW::AdamW(const Walk& walk, const AdamWOptions& options) : options_(options) {
   walk([&](const std::string& name, const Tensor& value, ParameterGroup group) {
-    slots_.push_back({name, value, Tensor::zeros(value.shape(), value.dtype()),
-                      Tensor::zeros(value.shape(), value.dtype()), group});
+    slots_.push_back({name, value, Tensor::zeros(value.shape(), value.dtype(), value.device()),
+                      Tensor::zeros(value.shape(), value.dtype(), value.device()), group});
   });
 }
 
-double AdamW::gradient_norm(const Tape& tape) const {
-  double sum = 0;
+double AdamW::gradient_norm(Exec& exec, const Tape& tape) const {
+  const Tensor result = exec.empty({1}, DType::kFloat64);
+  bool first = true;
   for (const Slot& slot : slots_) {
     const Tensor gradient = tape.gradient(slot.value);
     if (!gradient.defined()) continue;
-    sum += gradient.dtype() == DType::kFloat64 ? sum_of_squares<double>(gradient)
-                                               : sum_of_squares<float>(gradient);
+    check_slot(exec, slot.name, slot.value);
+    const Tensor partial =
+        exec.empty({(gradient.numel() + kSumTile - 1) / kSumTile}, DType::kFloat64);
+    enqueue(exec, core_kernels(exec).squared_norm,
+            {.x = gradient.raw(),
+             .partial = partial.data<double>(),
+             .result = result.data<double>(),
+             .count = gradient.numel(),
+             .accumulate = !first},
+            "squared_norm");
+    first = false;
   }
-  return std::sqrt(sum);
+  return first ? 0.0 : std::sqrt(result.to(Device{}).data<double>()[0]);
 }
 
 void AdamW::step(Exec& exec, const Tape& tape, double lr_scale, double gradient_scale) {
@@ -80,21 +57,21 @@ void AdamW::step(Exec& exec, const Tape& tape, double lr_scale, double gradient_
     const bool ssm = slot.group == ParameterGroup::kStateSpace;
     const double lr = options_.lr * lr_scale * (ssm ? options_.ssm_lr_ratio : 1.0);
     const double decay = slot.group == ParameterGroup::kDecay ? options_.weight_decay : 0.0;
-    const AdamWArgs args{.value = slot.value.raw(),
-                         .m = slot.m.raw(),
-                         .v = slot.v.raw(),
-                         .gradient = gradient.raw(),
-                         .count = slot.value.numel(),
-                         .gradient_scale = gradient_scale,
-                         .beta1 = options_.beta1,
-                         .beta2 = options_.beta2,
-                         .step_size = lr / correction1,
-                         .v_scale = 1 / correction2,
-                         .eps = options_.eps,
-                         .keep = 1 - lr * decay};
-    const Kernel<AdamWArgs> kernel =
-        slot.value.dtype() == DType::kFloat64 ? adamw_kernel<double> : adamw_kernel<float>;
-    enqueue(exec, kernel, args, "adamw");
+    check_slot(exec, slot.name, slot.value);
+    enqueue(exec, core_kernels(exec).adamw,
+            {.gradient = gradient.raw(),
+             .value = slot.value.raw(),
+             .m = slot.m.raw(),
+             .v = slot.v.raw(),
+             .count = slot.value.numel(),
+             .gradient_scale = gradient_scale,
+             .beta1 = options_.beta1,
+             .beta2 = options_.beta2,
+             .step_size = lr / correction1,
+             .v_scale = 1 / correction2,
+             .eps = options_.eps,
+             .keep = 1 - lr * decay},
+            "adamw");
     slot.value.storage()->bump_version();
   }
 }
@@ -116,7 +93,7 @@ void AdamW::load(const TensorReader& reader) {
             slot.name, to_string(tensor.shape()));
       tensor.copy_from(reader.tensor(prefix + slot.name));
     }
-  steps_ = std::strtoll(reader.text("adam.steps").c_str(), nullptr, 10);
+  steps_ = number_from<std::int64_t>(reader, "adam.steps");
 }
 
 }  // namespace rill

@@ -31,8 +31,9 @@ class AdamW {
   AdamW(const Walk& walk, const AdamWOptions& options);
 
   /// sqrt of the sum of squares of all gradients on the tape, in double, in the order of the
-  /// parameters.
-  double gradient_norm(const Tape& tape) const;
+  /// parameters. Error(kDType), as of step, where a parameter is not of the Exec's dtype and
+  /// device.
+  double gradient_norm(Exec& exec, const Tape& tape) const;
   /// One step with the gradients on the tape, each multiplied by `gradient_scale`, at `lr_scale`
   /// times the learning rate. Bumps the versions of the parameters.
   void step(Exec& exec, const Tape& tape, double lr_scale, double gradient_scale);

@@ -9,6 +9,7 @@
 #include <charconv>
 #include <map>
 #include <sstream>
+#include <vector>
 
 namespace rill {
 namespace {
@@ -39,6 +40,23 @@ std::string line_of(const TrainRecord& record) {
   return line.dump() + "\n";
 }
 
+// What a process that was killed left half-written: ".NAME.tmp-PID-COUNT" of a run's own files.
+void remove_stale(const fs::path& folder) {
+  std::error_code error;
+  std::vector<fs::path> stale;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    const std::size_t mark = name.find(".tmp-");
+    if (!name.starts_with('.') || mark == std::string::npos) continue;
+    const std::string of = name.substr(1, mark - 1);
+    if (of == "config.json" || of == "model.safetensors" || of == "log.jsonl" ||
+        (of.starts_with("step-") && of.ends_with(".safetensors")))
+      stale.push_back(entry.path());
+  }
+  std::error_code ignored;  // what cannot be removed is only in the way
+  for (const fs::path& path : stale) fs::remove(path, ignored);
+}
+
 }  // namespace
 
 void RunFolder::check_free(const std::string& path, bool resume) {
@@ -56,6 +74,8 @@ void RunFolder::create(const std::string& config) {
   fs::create_directories(path_ / "checkpoints", error);
   check(!error, ErrorCode::kSystem, "train: the folder {} cannot be made: {}.", path(),
         error.message());
+  remove_stale(path_);
+  remove_stale(path_ / "checkpoints");
   write_file_atomically(path_ / "config.json", config);
 }
 
@@ -97,11 +117,20 @@ void RunFolder::open_log(std::int64_t step) {
       const json value = json::parse(line, nullptr, false);
       if (!value.is_object() || !value.contains("step") || !value["step"].is_number_integer())
         continue;
-      if (value["step"].get<std::int64_t>() <= step) kept += line + "\n";
+      const auto at = value["step"].get<std::int64_t>();
+      if (at > step) continue;
+      kept += line + "\n";
+      if (value.value("split", json()) == "heldout" && value.value("loss", json()).is_number())
+        heldout_[at] = value["loss"].get<double>();
     }
   }
   write_file_atomically(file, kept);
   log_.open(file, std::ios::app);
+}
+
+std::optional<double> RunFolder::logged_heldout(std::int64_t step) const {
+  const auto found = heldout_.find(step);
+  return found == heldout_.end() ? std::nullopt : std::optional(found->second);
 }
 
 void RunFolder::log(const TrainRecord& record) {

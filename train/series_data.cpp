@@ -6,6 +6,7 @@
 #include <rill/io/csv.h>
 #include <rill/io/npy.h>
 #include <rill/train/data_kinds.h>
+#include <rill/train/fingerprint.h>
 
 #include <algorithm>
 #include <charconv>
@@ -35,7 +36,8 @@ Scaling measure(const Tensor& rows, std::int64_t count, const std::vector<std::i
 
 class SeriesData final : public Dataset {
  public:
-  SeriesData(Tensor rows, const std::vector<std::string>& names, const DatasetOptions& options)
+  SeriesData(const Tensor& rows, const std::vector<std::string>& names,
+             const DatasetOptions& options)
       : dtype_(options.dtype), task_(options.task_given ? options.task : Task::kPredictNext) {
     check(rows.size(0) >= 8, ErrorCode::kValue, "Series: at least 8 rows were expected, {} came.",
           rows.size(0));
@@ -43,6 +45,8 @@ class SeriesData final : public Dataset {
       check(std::isfinite(value), ErrorCode::kValue,
             "Series: finite numbers were expected, {} came.", value);
     choose_columns(rows.size(1), names, options);
+    fingerprint_ = fingerprint_of(
+        formatted("series of {} rows and {} columns", rows.size(0), rows.size(1)), hash_of(rows));
     train_ = rows.size(0) - std::max<std::int64_t>(rows.size(0) / 10, 2);
     input_scaling_ = measure(rows, train_, inputs_);
     output_scaling_ = measure(rows, train_, outputs_);
@@ -88,6 +92,7 @@ class SeriesData final : public Dataset {
   }
   std::int64_t max_length() const override { return train_ - ahead(); }
   std::string unit() const override { return "squared error (scaled)"; }
+  std::string fingerprint() const override { return fingerprint_; }
 
  private:
   // Steps between an input row and its target.
@@ -152,6 +157,7 @@ class SeriesData final : public Dataset {
   std::vector<std::int64_t> inputs_, outputs_;  // columns
   Scaling input_scaling_, output_scaling_;
   Tensor input_, output_;  // [rows, columns], scaled
+  std::string fingerprint_;
   std::int64_t train_ = 0;
 };
 

@@ -5,6 +5,7 @@
 #include <rill/core/random.h>
 #include <rill/io/text_file.h>
 #include <rill/train/data_kinds.h>
+#include <rill/train/fingerprint.h>
 
 namespace rill {
 namespace {
@@ -60,6 +61,9 @@ class TextData final : public Dataset {
   std::int64_t default_length() const override { return std::min<std::int64_t>(256, max_length()); }
   std::int64_t max_length() const override { return train_ - 1; }
   std::string unit() const override { return "nats a byte"; }
+  std::string fingerprint() const override {
+    return fingerprint_of(formatted("text of {} bytes", bytes_.numel()), hash_of(bytes_));
+  }
 
  private:
   Tensor bytes_;

@@ -5,6 +5,7 @@
 
 #include <fstream>
 #include <string>
+#include <type_traits>
 
 namespace rill {
 namespace {
@@ -57,8 +58,10 @@ TrainOptions TrainOptions::from_json(const std::string& text) {
   check(root.is_object(), ErrorCode::kConfig,
         "Training options: a JSON object was expected, '{}' came.", text);
   visit_fields(options, [&](const char* name, auto& value) {
-    check(root.contains(name) && root[name].is_number(), ErrorCode::kConfig,
-          "Training options: the number {} is missing.", name);
+    const bool whole = std::is_integral_v<std::remove_reference_t<decltype(value)>>;
+    check(root.contains(name) && (whole ? root[name].is_number_integer() : root[name].is_number()),
+          ErrorCode::kConfig, "Training options: a{} number {} was expected, {} came.",
+          whole ? " whole" : "", name, root.contains(name) ? root[name].dump() : "nothing");
     root[name].get_to(value);
   });
   return options;

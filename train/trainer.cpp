@@ -5,11 +5,12 @@
 #include <rill/train/evaluate.h>
 #include <rill/train/objective.h>
 #include <rill/train/run_folder.h>
+#include <rill/train/saved_number.h>
+#include <rill/train/schedule.h>
 #include <rill/train/trainer.h>
 
 #include <chrono>
 #include <cmath>
-#include <numbers>
 #include <optional>
 
 namespace rill {
@@ -18,6 +19,29 @@ namespace {
 double now_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
+
+// Dropout draws by the run's own seed and steps; the caller's come back.
+class DropoutScope {
+ public:
+  DropoutScope(Exec& exec, std::uint64_t seed)
+      : exec_(exec), seed_(exec.seed()), step_(exec.step()), time_(exec.time()), ops_(exec) {
+    exec.set_seed(seed);
+    exec.set_op_number(0);
+  }
+  ~DropoutScope() {
+    exec_.set_seed(seed_);
+    exec_.set_step(step_);
+    exec_.set_time(time_);
+  }
+  DropoutScope(const DropoutScope&) = delete;
+  DropoutScope& operator=(const DropoutScope&) = delete;
+
+ private:
+  Exec& exec_;
+  std::uint64_t seed_;
+  std::int64_t step_, time_;
+  OpNumberScope ops_;
+};
 
 // One run: everything that a checkpoint holds, and the loop over steps.
 class Run {
@@ -28,6 +52,7 @@ class Run {
         data_(data),
         options_(options),
         hooks_(hooks),
+        fingerprint_(data.fingerprint()),
         folder_(out),
         model_(config, exec.dtype(), options.seed),
         adam_([this](const ParameterVisitor& visitor) { model_.visit_parameters(visitor); },
@@ -41,12 +66,13 @@ class Run {
     started_ = now_seconds() - seconds_;
     while (!finished() && !stopping()) {
       one_step();
+      // The held-out loss first: a checkpoint finds in the log what belongs before it.
+      if (step_ % eval_interval() == 0 && !finished()) heldout_loss();
       if (step_ % options_.checkpoint_every == 0 && !finished()) save();
-      if (step_ % eval_interval() == 0 && !finished()) log_heldout();
     }
     save();
     const bool stopped = stopping() && !finished();
-    const double heldout = stopped ? std::numeric_limits<double>::quiet_NaN() : log_heldout();
+    const double heldout = stopped ? std::numeric_limits<double>::quiet_NaN() : heldout_loss();
     const double trained = static_cast<double>(step_ - first_step_) * tokens_per_step();
     return {step_, seconds_, trained / std::max(1e-9, seconds_ - first_seconds_), stopped, heldout};
   }
@@ -67,24 +93,19 @@ class Run {
                                    : std::max<std::int64_t>(1, options_.steps / 10);
   }
 
-  // Linear warm-up, then a cosine down to final_lr.
   double lr_scale() const {
-    const double part = std::min(
-        1.0, progress() + (options_.minutes > 0 ? 0.0
-                                                : 1.0 / static_cast<double>(std::max<std::int64_t>(
-                                                            1, options_.steps))));
-    if (part < options_.warmup) return std::max(part, 1e-3) / options_.warmup;
-    const double phase = (part - options_.warmup) / std::max(1e-9, 1 - options_.warmup);
-    return options_.final_lr +
-           (1 - options_.final_lr) * 0.5 * (1 + std::cos(std::numbers::pi * phase));
+    // Of this step's end where steps are counted; the clock is read at its start.
+    const double step = 1.0 / static_cast<double>(std::max<std::int64_t>(1, options_.steps));
+    const double part = std::min(1.0, progress() + (options_.minutes > 0 ? 0.0 : step));
+    return rate_at(part, options_.warmup, options_.final_lr);
   }
 
   void one_step() {
     const double before = now_seconds();
-    exec_.set_step(step_);
     double loss = 0;
     for (std::int64_t i = 0; i < options_.accumulate; ++i) {
       const std::int64_t index = step_ * options_.accumulate + i;
+      exec_.set_step(index);
       const Batch batch = data_.train_batch(options_.seed, index, options_.batch, options_.length);
       if (!batch.continues) {
         state_ = model_.initial_state(exec_, options_.batch);
@@ -97,7 +118,7 @@ class Run {
       time_ += options_.length;
     }
     exec_.set_time(0);
-    const double norm = adam_.gradient_norm(tape_);
+    const double norm = adam_.gradient_norm(exec_, tape_);
     check(std::isfinite(loss) && std::isfinite(norm), ErrorCode::kValue,
           "train: step {}: the loss is {} and the norm of its gradient {}; a smaller learning rate "
           "may help. The last "
@@ -114,7 +135,9 @@ class Run {
             tokens_per_step() / std::max(1e-9, after - before), seconds_, peak_rss_bytes()});
   }
 
-  double log_heldout() {
+  // Of the log where it is there already: a finished run that is resumed adds no second line.
+  double heldout_loss() {
+    if (const auto logged = folder_.logged_heldout(step_)) return *logged;
     const double before = now_seconds();
     const EvalResult result = evaluate(exec_, model_, data_, {}, options_.eval_tokens);
     const double after = now_seconds();
@@ -138,6 +161,7 @@ class Run {
     writer.text("rill.time", std::to_string(time_));
     writer.text("rill.seconds", std::to_string(seconds_));
     writer.text("rill.options", options_.to_json());
+    writer.text("rill.data", fingerprint_);
     model_.visit_parameters([&](const std::string& name, const Tensor& value, ParameterGroup) {
       writer.tensor("model." + name, value);
     });
@@ -151,19 +175,25 @@ class Run {
   void load() {
     const std::optional<SafetensorsReader> reader = folder_.last_checkpoint();
     if (!reader) return;
+    const std::string trained_on = reader->has_text("rill.data") ? reader->text("rill.data") : "";
+    check(trained_on.empty() || fingerprint_.empty() || trained_on == fingerprint_,
+          ErrorCode::kConfig,
+          "train: the run in {} was trained on {}, {} came; a run is resumed on its own data.",
+          folder_.path(), trained_on, fingerprint_);
     load_parameters(model_, *reader, "model.");
     adam_.load(*reader);
     state_ = State::load(*reader, model_.state_spec());
     state_.check_fits(model_.state_spec(), options_.batch, "train --resume");
-    step_ = first_step_ = std::stoll(reader->text("rill.step"));
-    time_ = std::stoll(reader->text("rill.time"));
-    seconds_ = first_seconds_ = std::stod(reader->text("rill.seconds"));
+    step_ = first_step_ = number_from<std::int64_t>(*reader, "rill.step");
+    time_ = number_from<std::int64_t>(*reader, "rill.time");
+    seconds_ = first_seconds_ = number_from<double>(*reader, "rill.seconds");
   }
 
   Exec& exec_;
   const Dataset& data_;
   TrainOptions options_;
   const TrainHooks& hooks_;
+  std::string fingerprint_;
   RunFolder folder_;
   Model model_;
   AdamW adam_;
@@ -192,6 +222,7 @@ TrainResult train(Exec& exec, const ModelConfig& config, const Dataset& data,
   RunFolder::check_free(out, resume);
   // What the data refuse, they refuse before the folder is made.
   data.train_batch(options.seed, 0, options.batch, options.length);
+  const DropoutScope dropout(exec, options.seed);
   Run run(exec, config, data, options, out, hooks);
   return run.go(resume);
 }

@@ -66,7 +66,10 @@ struct TrainHooks {
 /// log.jsonl and checkpoints/step-N.safetensors (weights, moments, carried state, position in the
 /// data: one file). With `resume` it goes on from the last whole checkpoint, as if never stopped,
 /// and drops log lines past it; where there is none it starts fresh. Without, Error(kConfig) where
-/// `out` exists; nothing is touched then.
+/// `out` exists; nothing is touched then, nor by Error(kConfig) for options out of range, an illegal
+/// `config`, or a run that was trained on other data (Dataset::fingerprint). Error(kValue) where a
+/// loss or gradient is no longer finite and Error(kSystem) where a file cannot be written (disk
+/// full): the last checkpoint stands. Dropout draws by `options.seed`, whatever the Exec's seed is.
 TrainResult train(Exec& exec, const ModelConfig& config, const Dataset& data,
                   const TrainOptions& options, const std::string& out, bool resume,
                   const TrainHooks& hooks = {});

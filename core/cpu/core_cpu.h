@@ -19,6 +19,9 @@ void add_plain(CoreKernels& table);
 /// What moves elements and does next to no arithmetic: the same loops for both types.
 template <class T>
 void add_movement(CoreKernels& table);
+/// What an optimiser's step is made of; the compiler's own vectors, T is float or double.
+template <class T>
+void add_optimizer(CoreKernels& table);
 
 /// Elements in a task: cut by sizes alone.
 constexpr std::int64_t kTile = 16384;

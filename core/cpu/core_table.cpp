@@ -16,6 +16,7 @@ const CoreKernels& cpu_core_kernels_f32() {
     kernels.fft_conv = fft_conv_f32;
     kernels.fft_conv_backward = fft_conv_backward_f32;
     cpu::add_movement<float>(kernels);
+    cpu::add_optimizer<float>(kernels);
     cpu::add_activations(kernels);
     cpu::add_arithmetic(kernels);
     cpu::add_norms(kernels);
@@ -36,6 +37,7 @@ const CoreKernels& cpu_core_kernels_f64() {
     kernels.fft_conv = fft_conv_f64;
     kernels.fft_conv_backward = fft_conv_backward_f64;
     cpu::add_movement<double>(kernels);
+    cpu::add_optimizer<double>(kernels);
     cpu::add_plain<double>(kernels);
     return kernels;
   }();
@@ -51,6 +53,7 @@ const CoreKernels& cpu_core_kernels_plain_f32() {
     kernels.embedding = embedding_f32;
     kernels.embedding_backward = embedding_backward_f32;
     cpu::add_movement<float>(kernels);
+    cpu::add_optimizer<float>(kernels);
     cpu::add_plain<float>(kernels);
     return kernels;
   }();

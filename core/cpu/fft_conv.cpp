@@ -4,6 +4,7 @@
 // transforms with kissfft in double for both dtypes: float twiddles would cost three digits of the
 // result. 2M is at least L + min(L_k, L) - 1, so that nothing wraps around into what is kept.
 #include <rill/core/cpu/fft_conv.h>
+#include <rill/core/cpu/lanes.h>
 
 #include <kissfft/kissfft.hh>
 
@@ -12,6 +13,7 @@
 #include <complex>
 #include <cstddef>
 #include <numbers>
+#include <span>
 #include <vector>
 
 namespace rill {
@@ -19,7 +21,8 @@ namespace {
 
 using Complex = std::complex<double>;
 // Of a real signal of 2M: M bins, the real ones 0 and M in the two halves of bin 0.
-using Spectrum = std::vector<Complex>;
+using Spectrum = std::span<Complex>;
+using Signal = std::span<double>;
 
 // The smallest 2^a, 3 2^a or 5 2^a that is at least n.
 std::size_t good_size(std::size_t n) {
@@ -46,14 +49,13 @@ class RealTransform {
           std::polar(1.0, std::numbers::pi * static_cast<double>(k) / static_cast<double>(bins_));
   }
   std::size_t bins() const { return bins_; }
-  std::size_t samples() const { return 2 * bins_; }
 
-  void forward(const std::vector<double>& signal, Spectrum& spectrum) const {
+  void forward(Signal signal, Spectrum spectrum) const {
     forward_.transform_real(signal.data(), spectrum.data());
   }
 
   // Even and odd samples are the real and imaginary part of one complex transform of M bins.
-  void inverse(const Spectrum& spectrum, Spectrum& scratch, std::vector<double>& signal) const {
+  void inverse(Spectrum spectrum, Spectrum scratch, Signal signal) const {
     const double scale = 0.5 / static_cast<double>(bins_);
     const double first = spectrum[0].real(), last = spectrum[0].imag();
     scratch[0] = scale * Complex(first + last, first - last);
@@ -68,11 +70,11 @@ class RealTransform {
  private:
   std::size_t bins_;
   kissfft<double> forward_, inverse_;
-  Spectrum turn_;
+  std::vector<Complex> turn_;
 };
 
 // product (+)= a b, or conj(a) b.
-void multiply(const Spectrum& a, const Spectrum& b, bool conjugate, bool add, Spectrum& product) {
+void multiply(Spectrum a, Spectrum b, bool conjugate, bool add, Spectrum product) {
   const Complex zero(a[0].real() * b[0].real(), a[0].imag() * b[0].imag());
   product[0] = add ? product[0] + zero : zero;
   for (std::size_t k = 1; k < a.size(); ++k) {
@@ -82,14 +84,14 @@ void multiply(const Spectrum& a, const Spectrum& b, bool conjugate, bool add, Sp
 }
 
 template <class T>
-void load(const T* values, std::int64_t count, std::int64_t stride, std::vector<double>& signal) {
+void load(const T* values, std::int64_t count, std::int64_t stride, Signal signal) {
   for (std::int64_t i = 0; i < count; ++i)
     signal[static_cast<std::size_t>(i)] = static_cast<double>(values[i * stride]);
   std::fill(signal.begin() + count, signal.end(), 0.0);
 }
 
 template <class T>
-void store(const std::vector<double>& signal, std::int64_t count, std::int64_t stride, T* values) {
+void store(Signal signal, std::int64_t count, std::int64_t stride, T* values) {
   for (std::int64_t i = 0; i < count; ++i)
     values[i * stride] = static_cast<T>(signal[static_cast<std::size_t>(i)]);
 }
@@ -99,6 +101,33 @@ std::size_t samples_for(const SeqArgs& sequence, std::int64_t kernel_length) {
       sequence.max_length + std::min(kernel_length, sequence.max_length) - 1, 2));
 }
 
+// Memory of the tasks that run at once: a signal and `spectra` spectra a lane.
+class Lanes {
+ public:
+  Lanes(const KernelContext& context, const RealTransform& transform, std::int64_t tasks,
+        std::size_t spectra)
+      : bins_(transform.bins()),
+        stride_(bins_ * (spectra + 1)),
+        count_(std::min<std::int64_t>(tasks, context.pool ? context.pool->threads() : 1)),
+        memory_(stride_ * static_cast<std::size_t>(count_)) {}
+
+  std::int64_t count() const { return count_; }
+  Spectrum spectrum(std::int64_t lane, std::size_t number) {
+    return Spectrum(memory_).subspan(static_cast<std::size_t>(lane) * stride_ + number * bins_,
+                                     bins_);
+  }
+  /// 2M reals in the place of M complex numbers.
+  Signal signal(std::int64_t lane) {
+    const Spectrum last = spectrum(lane, stride_ / bins_ - 1);
+    return {reinterpret_cast<double*>(last.data()), 2 * bins_};
+  }
+
+ private:
+  std::size_t bins_, stride_;
+  std::int64_t count_;
+  std::vector<Complex> memory_;
+};
+
 template <class T>
 void fft_conv(const FftConvArgs& args, const KernelContext& context) {
   const SeqArgs& sequence = args.sequence;
@@ -107,9 +136,11 @@ void fft_conv(const FftConvArgs& args, const KernelContext& context) {
   T* y = static_cast<T*>(args.y);
   if (sequence.padded) std::fill(y, y + sequence.tokens * channels, T(0));
   const RealTransform transform(samples_for(sequence, taps));
-  context.parallel_for(channels, [&](std::int64_t c) {
-    std::vector<double> signal(transform.samples());
-    Spectrum kernel(transform.bins()), x(transform.bins()), scratch(transform.bins());
+  Lanes lanes(context, transform, channels, 3);
+  parallel_lanes(context, channels, lanes.count(), [&](std::int64_t c, std::int64_t lane) {
+    const Signal signal = lanes.signal(lane);
+    const Spectrum kernel = lanes.spectrum(lane, 0), x = lanes.spectrum(lane, 1),
+                   scratch = lanes.spectrum(lane, 2);
     load(static_cast<const T*>(args.kernel) + c * args.kernel_length, taps, 1, signal);
     transform.forward(signal, kernel);
     for (std::int64_t row = 0; row < sequence.rows; ++row) {
@@ -133,10 +164,13 @@ void fft_conv_backward(const FftConvBackwardArgs& args, const KernelContext& con
   if (sequence.padded) std::fill(dx, dx + sequence.tokens * channels, T(0));
   std::fill(dkernel, dkernel + channels * args.kernel_length, T(0));
   const RealTransform transform(samples_for(sequence, taps));
-  context.parallel_for(channels, [&](std::int64_t c) {
-    std::vector<double> signal(transform.samples());
-    const std::size_t bins = transform.bins();
-    Spectrum kernel(bins), x(bins), dy(bins), dk(bins), scratch(bins);
+  Lanes lanes(context, transform, channels, 5);
+  parallel_lanes(context, channels, lanes.count(), [&](std::int64_t c, std::int64_t lane) {
+    const Signal signal = lanes.signal(lane);
+    const Spectrum kernel = lanes.spectrum(lane, 0), x = lanes.spectrum(lane, 1),
+                   dy = lanes.spectrum(lane, 2), dk = lanes.spectrum(lane, 3),
+                   scratch = lanes.spectrum(lane, 4);
+    std::fill(dk.begin(), dk.end(), Complex());
     load(static_cast<const T*>(args.kernel) + c * args.kernel_length, taps, 1, signal);
     transform.forward(signal, kernel);
     for (std::int64_t row = 0; row < sequence.rows; ++row) {

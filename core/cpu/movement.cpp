@@ -115,43 +115,42 @@ void for_row_tiles(const KernelContext& context, std::int64_t rows, std::int64_t
 template <class T>
 void mean_pool(const MeanPoolArgs& args, const KernelContext& context) {
   const SeqArgs& sequence = args.sequence;
-  const T *x = static_cast<const T*>(args.x), *sum_in = static_cast<const T*>(args.sum_in);
-  const T* count_in = static_cast<const T*>(args.count_in);
-  T *sum_out = static_cast<T*>(args.sum_out), *count_out = static_cast<T*>(args.count_out),
-    *y = static_cast<T*>(args.y);
+  const T* x = static_cast<const T*>(args.x);
+  T* y = static_cast<T*>(args.y);
   const std::int64_t channels = args.channels;
   const auto count_of = [&](std::int64_t row) {
     bool reset = false;
     const std::int64_t first = last_reset(sequence, row, reset);
-    return (reset ? T(0) : count_in[row]) + static_cast<T>(sequence.length[row] - first);
+    return (reset ? 0 : args.count_in[row]) + sequence.length[row] - first;
   };
   for_row_tiles(
       context, sequence.rows, channels, [&](std::int64_t row, std::int64_t c0, std::int64_t c1) {
         bool reset = false;
         const std::int64_t first = last_reset(sequence, row, reset);
-        std::array<T, kChannelTile> sum{};
+        std::array<double, kChannelTile> sum{};
         if (!reset)
-          std::copy(sum_in + row * channels + c0, sum_in + row * channels + c1, sum.begin());
+          std::copy(args.sum_in + row * channels + c0, args.sum_in + row * channels + c1,
+                    sum.begin());
         for (std::int64_t t = sequence.start[row] + first;
              t < sequence.start[row] + sequence.length[row]; ++t)
           for (std::int64_t c = c0; c < c1; ++c)
-            sum[static_cast<std::size_t>(c - c0)] += x[t * channels + c];
-        const T count = count_of(row);
+            sum[static_cast<std::size_t>(c - c0)] += static_cast<double>(x[t * channels + c]);
+        const std::int64_t count = count_of(row);
         for (std::int64_t c = c0; c < c1; ++c) {
-          const T total = sum[static_cast<std::size_t>(c - c0)];
-          sum_out[row * channels + c] = total;
-          y[row * channels + c] = count > T(0) ? total / count : T(0);
+          const double total = sum[static_cast<std::size_t>(c - c0)];
+          args.sum_out[row * channels + c] = total;
+          y[row * channels + c] =
+              count > 0 ? static_cast<T>(total / static_cast<double>(count)) : T(0);
         }
       });
   // Only now: count_out may be count_in, which all tiles of a row read.
-  for (std::int64_t row = 0; row < sequence.rows; ++row) count_out[row] = count_of(row);
+  for (std::int64_t row = 0; row < sequence.rows; ++row) args.count_out[row] = count_of(row);
 }
 
 template <class T>
 void mean_pool_backward(const MeanPoolBackwardArgs& args, const KernelContext& context) {
   const SeqArgs& sequence = args.sequence;
   const T *dy = static_cast<const T*>(args.dy), *dsum_out = static_cast<const T*>(args.dsum_out);
-  const T* count = static_cast<const T*>(args.count_out);
   T *dx = static_cast<T*>(args.dx), *dsum_in = static_cast<T*>(args.dsum_in);
   const std::int64_t channels = args.channels;
   if (dx && sequence.padded) zero_outside(dx, channels, sequence);
@@ -161,26 +160,14 @@ void mean_pool_backward(const MeanPoolBackwardArgs& args, const KernelContext& c
                   const std::int64_t first = last_reset(sequence, row, reset);
                   for (std::int64_t c = c0; c < c1; ++c) {
                     const std::int64_t i = row * channels + c;
-                    const T dsum = (dy && count[row] > T(0) ? dy[i] / count[row] : T(0)) +
+                    const std::int64_t count = args.count_out[row];
+                    const T dsum = (dy && count > 0 ? dy[i] / static_cast<T>(count) : T(0)) +
                                    (dsum_out ? dsum_out[i] : T(0));
                     if (dsum_in) dsum_in[i] = reset ? T(0) : dsum;
                     for (std::int64_t t = 0; dx && t < sequence.length[row]; ++t)
                       dx[(sequence.start[row] + t) * channels + c] = t < first ? T(0) : dsum;
                   }
                 });
-  T* dcount_in = static_cast<T*>(args.dcount_in);
-  if (!dcount_in) return;
-  // y = sum / count: d count = -dy y / count.
-  const T *y = static_cast<const T*>(args.y), *dcount_out = static_cast<const T*>(args.dcount_out);
-  for (std::int64_t row = 0; row < sequence.rows; ++row) {
-    bool reset = false;
-    last_reset(sequence, row, reset);
-    T total = dcount_out ? dcount_out[row] : T(0);
-    if (dy && count[row] > T(0))
-      for (std::int64_t c = 0; c < channels; ++c)
-        total -= dy[row * channels + c] * y[row * channels + c] / count[row];
-    dcount_in[row] = reset ? T(0) : total;
-  }
 }
 
 template <class T>

@@ -78,6 +78,7 @@ void discretize(const DiagonalDiscretizeArgs& args, const KernelContext& context
       const Mode m = mode_of(real_at<T>(args.a_real, shared), real_at<T>(args.a_imag, shared), dt,
                              args.bilinear != 0);
       store_complex<T>(args.a, own, m.a);
+      if (args.exact_a) store_complex<double>(args.exact_a, own, m.a);
       store_complex<T>(args.w, own,
                        load_complex<T>(args.c, own) * load_complex<T>(args.b, shared) * (dt * m.s));
     }

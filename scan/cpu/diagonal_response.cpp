@@ -1,9 +1,10 @@
 // The convolution form of a diagonal state space: its kernel K_l = 2 Re(sum_n w a^l), what the
 // incoming state adds, f_t = 2 Re(sum_n w a^{t+1} h_0), and the final state h_L = a^L h_0 + sum_l
-// a^{L-1-l} x_l. Sums and powers are double for both dtypes. A complex gradient is G = dL/dRe + i
-// dL/dIm.
+// a^{L-1-l} x_l. Sums and powers are double for both dtypes, and so is a itself (exact_a): rounded
+// to float, its phase would be wrong by l eps at step l. Steps go in blocks, whose first power is
+// raised anew. A complex gradient is G = dL/dRe + i dL/dIm.
+#include <algorithm>
 #include <complex>
-#include <vector>
 
 #include <rill/scan/cpu/complex_io.h>
 #include <rill/scan/cpu/families.h>
@@ -14,20 +15,48 @@ namespace {
 
 using Complex = std::complex<double>;
 
+/// Steps of a block: sums of one fit on the stack, and raising a power costs a tenth of them.
+constexpr std::int64_t kBlock = 256;
+
+/// a^n, n >= 0, by repeated squaring.
+Complex power(Complex a, std::int64_t n) {
+  Complex result = 1.0;
+  for (; n > 0; n >>= 1) {
+    if (n & 1) result *= a;
+    a *= a;
+  }
+  return result;
+}
+
+/// a of mode i of these arguments, as exact as it is known.
+template <class T, class Args>
+Complex base(const Args& args, std::int64_t i) {
+  return args.exact_a ? load_complex<double>(args.exact_a, i) : load_complex<T>(args.a, i);
+}
+
+/// Calls block(first, count) for the blocks of [0, length).
+template <class Block>
+void for_blocks(std::int64_t length, const Block& block) {
+  for (std::int64_t first = 0; first < length; first += kBlock)
+    block(first, std::min(kBlock, length - first));
+}
+
 template <class T>
 void kernel(const DiagonalKernelArgs& args, const KernelContext& context) {
   context.parallel_for(args.channels, [&](std::int64_t h) {
-    std::vector<double> sum(static_cast<std::size_t>(args.length), 0.0);
-    for (std::int64_t n = 0; n < args.modes; ++n) {
-      const Complex a = load_complex<T>(args.a, h * args.modes + n);
-      Complex p = 2.0 * load_complex<T>(args.w, h * args.modes + n);
-      for (double& value : sum) {
-        value += p.real();
-        p *= a;
-      }
-    }
     T* out = static_cast<T*>(args.kernel) + h * args.length;
-    for (std::size_t l = 0; l < sum.size(); ++l) out[l] = static_cast<T>(sum[l]);
+    for_blocks(args.length, [&](std::int64_t first, std::int64_t count) {
+      double sum[kBlock] = {};
+      for (std::int64_t i = h * args.modes; i < (h + 1) * args.modes; ++i) {
+        const Complex a = base<T>(args, i);
+        Complex p = 2.0 * load_complex<T>(args.w, i) * power(a, first);
+        for (std::int64_t l = 0; l < count; ++l) {
+          sum[l] += p.real();
+          p *= a;
+        }
+      }
+      for (std::int64_t l = 0; l < count; ++l) out[first + l] = static_cast<T>(sum[l]);
+    });
   });
 }
 
@@ -37,8 +66,7 @@ void kernel_backward(const DiagonalKernelBackwardArgs& args, const KernelContext
     const T* dk = static_cast<const T*>(args.dkernel) + h * args.length;
     for (std::int64_t n = 0; n < args.modes; ++n) {
       const std::int64_t i = h * args.modes + n;
-      const Complex a = std::conj(load_complex<T>(args.a, i)),
-                    w = std::conj(load_complex<T>(args.w, i));
+      const Complex a = std::conj(base<T>(args, i)), w = std::conj(load_complex<T>(args.w, i));
       Complex value = 0.0, slope = 0.0;  // of sum_l dk_l a^l and its derivative, by Horner
       for (std::int64_t l = args.length - 1; l >= 0; --l) {
         slope = slope * a + value;
@@ -50,31 +78,51 @@ void kernel_backward(const DiagonalKernelBackwardArgs& args, const KernelContext
   });
 }
 
+// The tokens of one row, seen by one channel.
+struct Track {
+  std::int64_t first, stride, length;  // token t lies at first + t stride
+
+  Track(const SeqArgs& sequence, std::int64_t row, std::int64_t h, std::int64_t channels)
+      : first(sequence.start[row] * channels + h), stride(channels), length(sequence.length[row]) {}
+
+  template <class T>
+  double at(const void* values, std::int64_t t) const {
+    return static_cast<double>(static_cast<const T*>(values)[first + t * stride]);
+  }
+};
+
+template <class T>
+double skip(const void* d, std::int64_t h) {
+  return d ? static_cast<double>(static_cast<const T*>(d)[h]) : 0.0;
+}
+
 template <class T>
 void response_row(const DiagonalResponseArgs& args, std::int64_t row, std::int64_t h) {
-  const std::int64_t length = args.sequence.length[row],
-                     first = args.sequence.start[row] * args.channels + h;
-  const T* x = static_cast<const T*>(args.x) + first;
-  std::vector<double> sum(static_cast<std::size_t>(length));
-  const double d = args.d ? static_cast<double>(static_cast<const T*>(args.d)[h]) : 0.0;
-  for (std::int64_t t = 0; t < length; ++t)
-    sum[static_cast<std::size_t>(t)] = d * static_cast<double>(x[t * args.channels]);
-  for (std::int64_t n = 0; n < args.modes; ++n) {
-    const std::int64_t state = (row * args.channels + h) * args.modes + n;
-    const Complex a = load_complex<T>(args.a, h * args.modes + n),
-                  w = load_complex<T>(args.w, h * args.modes + n);
-    Complex s = load_complex<T>(args.h_in, state);
-    Complex p = 2.0 * w * s;
-    for (std::int64_t t = 0; t < length; ++t) {
-      p *= a;
-      sum[static_cast<std::size_t>(t)] += p.real();
-      s = s * a + static_cast<double>(x[t * args.channels]);
+  const Track track(args.sequence, row, h, args.channels);
+  const double d = skip<T>(args.d, h);
+  const std::int64_t states = (row * args.channels + h) * args.modes;
+  for_blocks(track.length, [&](std::int64_t first, std::int64_t count) {
+    double sum[kBlock];
+    for (std::int64_t t = 0; t < count; ++t) sum[t] = d * track.at<T>(args.x, first + t);
+    for (std::int64_t n = 0; n < args.modes; ++n) {
+      const std::int64_t i = h * args.modes + n;
+      const Complex a = base<T>(args, i);
+      Complex p = 2.0 * load_complex<T>(args.w, i) * load_complex<T>(args.h_in, states + n) *
+                  power(a, first);
+      for (std::int64_t t = 0; t < count; ++t) {
+        p *= a;
+        sum[t] += p.real();
+      }
     }
-    store_complex<T>(args.h_out, state, s);
+    T* y = static_cast<T*>(args.y) + track.first + first * track.stride;
+    for (std::int64_t t = 0; t < count; ++t) y[t * track.stride] = static_cast<T>(sum[t]);
+  });
+  for (std::int64_t n = 0; n < args.modes; ++n) {  // last: h_out may be h_in
+    const Complex a = base<T>(args, h * args.modes + n);
+    Complex s = load_complex<T>(args.h_in, states + n);
+    for (std::int64_t t = 0; t < track.length; ++t) s = s * a + track.at<T>(args.x, t);
+    store_complex<T>(args.h_out, states + n, s);
   }
-  T* y = static_cast<T*>(args.y) + first;
-  for (std::int64_t t = 0; t < length; ++t)
-    y[t * args.channels] = static_cast<T>(sum[static_cast<std::size_t>(t)]);
 }
 
 template <class T>
@@ -85,69 +133,79 @@ void response(const DiagonalResponseArgs& args, const KernelContext& context) {
   zero_gaps(args.sequence, static_cast<T*>(args.y), args.channels);
 }
 
-// One channel's gradients of a and w, summed over rows in order.
-struct Sums {
-  std::vector<Complex> da, dw;
+/// dx of one row and channel; returns its part of dd.
+template <class T>
+double response_backward_input(const DiagonalResponseBackwardArgs& args, std::int64_t row,
+                               std::int64_t h) {
+  const Track track(args.sequence, row, h, args.channels);
+  const double d = skip<T>(args.d, h);
   double dd = 0.0;
+  for_blocks(track.length, [&](std::int64_t first, std::int64_t count) {
+    double sum[kBlock];
+    for (std::int64_t t = 0; t < count; ++t) {
+      const double dy = args.dy ? track.at<T>(args.dy, first + t) : 0.0;
+      sum[t] = d * dy;
+      dd += dy * track.at<T>(args.x, first + t);
+    }
+    for (std::int64_t n = 0; args.dh_final && n < args.modes; ++n) {
+      const Complex a = std::conj(base<T>(args, h * args.modes + n));
+      Complex p = load_complex<T>(args.dh_final, (row * args.channels + h) * args.modes + n) *
+                  power(a, track.length - first - count);
+      for (std::int64_t t = count - 1; t >= 0; --t) {
+        sum[t] += p.real();
+        p *= a;
+      }
+    }
+    T* dx = static_cast<T*>(args.dx) + track.first + first * track.stride;
+    for (std::int64_t t = 0; t < count; ++t) dx[t * track.stride] = static_cast<T>(sum[t]);
+  });
+  return dd;
+}
+
+// Gradients of one mode's a and w, summed over rows in order.
+struct ModeSums {
+  Complex da = 0.0, dw = 0.0;
 };
 
 template <class T>
-void response_backward_row(const DiagonalResponseBackwardArgs& args, std::int64_t row,
-                           std::int64_t h, Sums& sums) {
-  const std::int64_t length = args.sequence.length[row],
-                     first = args.sequence.start[row] * args.channels + h;
-  const T* x = static_cast<const T*>(args.x) + first;
-  const T* dy_at = args.dy ? static_cast<const T*>(args.dy) + first : nullptr;
-  const auto dy = [&](std::int64_t t) {
-    return dy_at ? static_cast<double>(dy_at[t * args.channels]) : 0.0;
-  };
-  const double d = args.d ? static_cast<double>(static_cast<const T*>(args.d)[h]) : 0.0;
-  std::vector<double> dx(static_cast<std::size_t>(length));
-  for (std::int64_t t = 0; t < length; ++t) {
-    dx[static_cast<std::size_t>(t)] = d * dy(t);
-    sums.dd += dy(t) * static_cast<double>(x[t * args.channels]);
+void response_backward_mode(const DiagonalResponseBackwardArgs& args, std::int64_t row,
+                            std::int64_t h, std::int64_t n, ModeSums& sums) {
+  const Track track(args.sequence, row, h, args.channels);
+  const std::int64_t state = (row * args.channels + h) * args.modes + n, i = h * args.modes + n;
+  const Complex a = base<T>(args, i), w = load_complex<T>(args.w, i), conj_a = std::conj(a);
+  const Complex h0 = load_complex<T>(args.h_in, state);
+  const Complex dh = args.dh_final ? load_complex<T>(args.dh_final, state) : 0.0;
+  Complex s = h0, ds_da = 0.0;
+  for (std::int64_t t = 0; t < track.length; ++t) {
+    ds_da = ds_da * a + s;
+    s = s * a + track.at<T>(args.x, t);
   }
-  for (std::int64_t n = 0; n < args.modes; ++n) {
-    const std::int64_t state = (row * args.channels + h) * args.modes + n;
-    const Complex a = load_complex<T>(args.a, h * args.modes + n),
-                  w = load_complex<T>(args.w, h * args.modes + n);
-    const Complex h0 = load_complex<T>(args.h_in, state), conj_a = std::conj(a);
-    const Complex dh = args.dh_final ? load_complex<T>(args.dh_final, state) : 0.0;
-    Complex s = h0, ds_da = 0.0;
-    for (std::int64_t t = 0; t < length; ++t) {
-      ds_da = ds_da * a + s;
-      s = s * a + static_cast<double>(x[t * args.channels]);
-    }
-    Complex value = 0.0, slope = 0.0, p = dh;  // Horner for sum_t 2 dy_t a^{t+1} and its derivative
-    for (std::int64_t t = length - 1; t >= 0; --t) {
-      dx[static_cast<std::size_t>(t)] += p.real();
-      p *= conj_a;
-      slope = slope * conj_a + value;
-      value = value * conj_a + 2.0 * dy(t);
-    }
+  Complex value = 0.0, slope = 0.0;  // Horner for sum_t 2 dy_t a^{t+1} and its derivative
+  for (std::int64_t t = track.length - 1; t >= 0; --t) {
     slope = slope * conj_a + value;
-    value *= conj_a;
-    sums.dw[static_cast<std::size_t>(n)] += std::conj(h0) * value;
-    sums.da[static_cast<std::size_t>(n)] += std::conj(w * h0) * slope + std::conj(ds_da) * dh;
-    store_complex<T>(args.dh_initial, state, std::conj(w) * value + p);
+    value = value * conj_a + (args.dy ? 2.0 * track.at<T>(args.dy, t) : 0.0);
   }
-  T* out = static_cast<T*>(args.dx) + first;
-  for (std::int64_t t = 0; t < length; ++t)
-    out[t * args.channels] = static_cast<T>(dx[static_cast<std::size_t>(t)]);
+  slope = slope * conj_a + value;
+  value *= conj_a;
+  sums.dw += std::conj(h0) * value;
+  sums.da += std::conj(w * h0) * slope + std::conj(ds_da) * dh;
+  store_complex<T>(args.dh_initial, state, std::conj(w) * value + dh * power(conj_a, track.length));
 }
 
 template <class T>
 void response_backward(const DiagonalResponseBackwardArgs& args, const KernelContext& context) {
   context.parallel_for(args.channels, [&](std::int64_t h) {
-    const auto modes = static_cast<std::size_t>(args.modes);
-    Sums sums{std::vector<Complex>(modes), std::vector<Complex>(modes)};
+    double dd = 0.0;
     for (std::int64_t row = 0; row < args.sequence.rows; ++row)
-      response_backward_row<T>(args, row, h, sums);
+      dd += response_backward_input<T>(args, row, h);
     for (std::int64_t n = 0; n < args.modes; ++n) {
-      store_complex<T>(args.da, h * args.modes + n, sums.da[static_cast<std::size_t>(n)]);
-      store_complex<T>(args.dw, h * args.modes + n, sums.dw[static_cast<std::size_t>(n)]);
+      ModeSums sums;
+      for (std::int64_t row = 0; row < args.sequence.rows; ++row)
+        response_backward_mode<T>(args, row, h, n, sums);
+      store_complex<T>(args.da, h * args.modes + n, sums.da);
+      store_complex<T>(args.dw, h * args.modes + n, sums.dw);
     }
-    if (args.dd) static_cast<T*>(args.dd)[h] = static_cast<T>(sums.dd);
+    if (args.dd) static_cast<T*>(args.dd)[h] = static_cast<T>(dd);
   });
   zero_gaps(args.sequence, static_cast<T*>(args.dx), args.channels);
 }

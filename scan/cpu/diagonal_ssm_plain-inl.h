@@ -14,8 +14,8 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <vector>
 
+#include <rill/core/cpu/lanes.h>
 #include <rill/scan/diagonal_args.h>
 
 namespace rill::diagonal_plain {
@@ -85,9 +85,9 @@ struct BackwardChannel {
   Channel<T> k;
   T *dp, *dq, *dr;
   T dd = 0;
-  std::vector<T> states;  // [block + 1][width]: before the first step, after each
-  std::vector<T> fresh;   // zeros
-  std::vector<T> g;
+  T* states;       // [block + 1][width]: before the first step, after each
+  const T* fresh;  // zeros
+  T* g;
 };
 
 // Goes back through one block of at most kDiagonalBlock steps; s.g carries the gradient of the
@@ -99,15 +99,14 @@ void backward_block(const DiagonalSsmBackwardArgs& args, BackwardChannel<T>& s, 
   const bool complex = args.complex != 0;
   const T* x = static_cast<const T*>(args.x);
   const auto before = [&](std::int64_t t) {
-    return args.sequence.reset && args.sequence.reset[token + t] ? s.fresh.data()
-                                                                 : s.states.data() + t * width;
+    return args.sequence.reset && args.sequence.reset[token + t] ? s.fresh : s.states + t * width;
   };
   for (std::int64_t t = 0; t < steps; ++t)
     advance(s.k, width, complex, x[(token + t) * channels + c], before(t),
-            s.states.data() + (t + 1) * width);
+            s.states + (t + 1) * width);
   for (std::int64_t t = steps - 1; t >= 0; --t) {
     const T* from = before(t);
-    const T* h = s.states.data() + (t + 1) * width;
+    const T* h = s.states + (t + 1) * width;
     const std::int64_t element = (token + t) * channels + c;
     const T dy = static_cast<const T*>(args.dy)[element];
     T dx = s.k.d * dy;
@@ -120,7 +119,7 @@ void backward_block(const DiagonalSsmBackwardArgs& args, BackwardChannel<T>& s, 
       if (!complex || j % 2 == 0) dx += s.g[j];
     }
     static_cast<T*>(args.dx)[element] = dx;
-    const bool cut = from == s.fresh.data();
+    const bool cut = from == s.fresh;
     for (std::int64_t j = 0; j < width; j += 2) {
       if (!complex || cut) {
         for (std::int64_t i = j; i < std::min(j + 2, width); ++i)
@@ -135,16 +134,18 @@ void backward_block(const DiagonalSsmBackwardArgs& args, BackwardChannel<T>& s, 
 }
 
 template <class T>
-void backward_channel(const DiagonalSsmBackwardArgs& args, std::int64_t c) {
+void backward_channel(const DiagonalSsmBackwardArgs& args, std::int64_t c, T* scratch) {
   const std::int64_t width = args.width, channels = args.channels;
   BackwardChannel<T> s{.k = channel_of<T>(args, c)};
   s.dp = static_cast<T*>(args.dcoefficients) + c * 3 * args.padded_width;
   s.dq = s.dp + args.padded_width;
   s.dr = s.dq + args.padded_width;
   std::fill(s.dp, s.dp + 3 * args.padded_width, T(0));
-  s.states.resize(static_cast<std::size_t>((kDiagonalBlock + 1) * width));
-  s.fresh.assign(static_cast<std::size_t>(width), T(0));
-  s.g.resize(static_cast<std::size_t>(width));
+  T* const zeros = scratch + (kDiagonalBlock + 1) * width;
+  std::fill(zeros, zeros + width, T(0));
+  s.states = scratch;
+  s.fresh = zeros;
+  s.g = zeros + width;
   for (std::int64_t row = 0; row < args.sequence.rows; ++row) {
     const std::int64_t state = (row * channels + c) * width;
     const T* final = static_cast<const T*>(args.dh_final);
@@ -154,19 +155,22 @@ void backward_channel(const DiagonalSsmBackwardArgs& args, std::int64_t c) {
          --block) {
       const T* kept = static_cast<const T*>(args.checkpoints) +
                       ((diagonal_slot(args.sequence, row) + block) * channels + c) * width;
-      std::copy(kept, kept + width, s.states.begin());
+      std::copy(kept, kept + width, s.states);
       const std::int64_t first = block * kDiagonalBlock;
       backward_block(args, s, args.sequence.start[row] + first,
                      std::min(kDiagonalBlock, length - first), c);
     }
-    std::copy(s.g.begin(), s.g.end(), static_cast<T*>(args.dh_initial) + state);
+    std::copy(s.g, s.g + width, static_cast<T*>(args.dh_initial) + state);
   }
   if (args.dd) static_cast<T*>(args.dd)[c] = s.dd;
 }
 
 template <class T>
 void backward(const DiagonalSsmBackwardArgs& args, const KernelContext& context) {
-  context.parallel_for(args.channels, [&](std::int64_t c) { backward_channel<T>(args, c); });
+  parallel_lanes(context, args.channels, args.lanes, [&](std::int64_t c, std::int64_t lane) {
+    backward_channel<T>(args, c,
+                        static_cast<T*>(args.scratch) + lane * diagonal_scratch(args.width));
+  });
   zero_gaps<T>(args.sequence, static_cast<T*>(args.dx), args.channels);
 }
 

@@ -12,6 +12,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include <rill/core/cpu/lanes.h>
 #include <rill/scan/cpu/selective_lanes-inl.h>
 
 #include <algorithm>
@@ -28,13 +29,13 @@ struct Scratch {
   float* carry;           // [states][kSelectiveTile]: dL/dh of the step after
   float *state, *moving;  // [states][kLanes]: before the block, and at its steps in turn
 
-  Scratch(std::vector<float>& memory, std::int64_t states) {
+  static_assert(kLanes <= 16, "selective_scratch counts on it");
+
+  Scratch(float* memory, std::int64_t states) {
     const std::int64_t block = kSteps * states * kLanes;
-    memory.resize(
-        static_cast<std::size_t>(4 * block + states * (kSelectiveTile + 2 * kLanes) + kLanes));
     // A cache line's start: an aligned vector never crosses two.
     const std::uintptr_t line = static_cast<std::uintptr_t>(kLanes) * sizeof(float);
-    const auto address = reinterpret_cast<std::uintptr_t>(memory.data());
+    const auto address = reinterpret_cast<std::uintptr_t>(memory);
     float* p = reinterpret_cast<float*>((address + line - 1) / line * line);
     for (float** part : {&h, &decay, &db, &dc}) {
       *part = p;
@@ -198,7 +199,8 @@ HWY_INLINE void SumLanes(D d, const float* HWY_RESTRICT vectors, float* HWY_REST
     part[i] = hn::GetLane(hn::SumOfLanes(d, hn::LoadU(d, vectors + i * kLanes)));
 }
 
-void BackTile(const SelectiveScanBackwardArgs& args, std::int64_t row, std::int64_t tile) {
+void BackTile(const SelectiveScanBackwardArgs& args, std::int64_t row, std::int64_t tile,
+              std::int64_t lane) {
   const D d;
   const View in(args.forward);
   const SeqArgs& sequence = args.forward.sequence;
@@ -206,9 +208,8 @@ void BackTile(const SelectiveScanBackwardArgs& args, std::int64_t row, std::int6
                      count = std::min(kSelectiveTile, in.channels - first);
   const std::int64_t start = sequence.start[row], length = sequence.length[row],
                      size = in.channels * in.states;
-  // Kept by the thread: a backward pass has many tasks of the same size.
-  static thread_local std::vector<float> memory;
-  const Scratch scratch(memory, in.states);
+  const Scratch scratch(static_cast<float*>(args.scratch) + lane * selective_scratch(in.states),
+                        in.states);
   std::fill_n(scratch.carry, in.states * kSelectiveTile, 0.0f);
   if (args.dfinal)
     StatesFirst(static_cast<const float*>(args.dfinal) + row * size + first * in.states,
@@ -305,9 +306,10 @@ void SelectiveScanBackward(const SelectiveScanBackwardArgs& args, const KernelCo
     zero_outside(sequence,
                  static_cast<float*>(args.parts_bc) + part * sequence.tokens * args.forward.states,
                  args.forward.states);
-  context.parallel_for(sequence.rows * tiles, [&](std::int64_t task) {
-    selective::BackTile(args, task / tiles, task % tiles);
-  });
+  parallel_lanes(context, sequence.rows * tiles, args.lanes,
+                 [&](std::int64_t task, std::int64_t lane) {
+                   selective::BackTile(args, task / tiles, task % tiles, lane);
+                 });
   selective::JoinTiles(args, tiles, context);
   selective::JoinRows(args);
 }

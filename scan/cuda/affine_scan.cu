@@ -1,11 +1,11 @@
 // The affine scan and its adjoint in one pass: every input is read once, every output written once.
 //
 // A block owns 32 channels (lanes) and kChunk steps of one row: its warps hold kSteps steps each in
-// registers, fold them to one map h -> A h + B, and meet in shared memory. The state that comes in is
-// the one that the block of the steps before hands on: it waits for a flag. Blocks take their places
-// by tickets, chunks outermost, so that whoever waits waits for a block that runs already; carries pass
-// in the order of time, so that results do not depend on who comes when. The adjoint is the same scan
-// from the other end, over the gradient.
+// registers, fold them to one map h -> A h + B, and meet in shared memory. The state that comes in
+// is the one that the block of the steps before hands on: it waits for a flag. Blocks take their
+// places by tickets, chunks outermost, so that whoever waits waits for a block that runs already;
+// carries pass in the order of time, so that results do not depend on who comes when. The adjoint
+// is the same scan from the other end, over the gradient.
 #include <rill/scan/cuda/launch_scan.h>
 #include <rill/scan/cuda/row_walk.h>
 
@@ -84,9 +84,7 @@ struct LogMap {
   RILL_DEVICE static C zero() { return C(0); }
   RILL_DEVICE static C fresh() { return minus_infinity<C>(); }
   RILL_DEVICE static C forgets() { return minus_infinity<C>(); }
-  RILL_DEVICE C apply(C h) const {
-    return a == minus_infinity<C>() ? b : log_add_exp(a + h, b);
-  }
+  RILL_DEVICE C apply(C h) const { return a == minus_infinity<C>() ? b : log_add_exp(a + h, b); }
   RILL_DEVICE LogMap then(const LogMap& later) const {
     return {later.a == minus_infinity<C>() ? later.a : later.a + a, later.apply(b)};
   }
@@ -234,7 +232,8 @@ struct Chains {
 };
 
 template <class Scan>
-RILL_KERNEL(kThreads) void scan_kernel(Scan scan, Chains chains, std::int64_t tiles) {
+RILL_KERNEL(kThreads)
+void scan_kernel(Scan scan, Chains chains, std::int64_t tiles) {
   using Map = typename Scan::Map;
   using E = typename Map::Element;
   RILL_SHARED(unsigned, place, 1);
@@ -293,7 +292,8 @@ RILL_KERNEL(kThreads) void clear_kernel(unsigned* words, std::int64_t count) {
 }
 
 template <class S>
-RILL_KERNEL(kThreads) void zero_kernel(void* y, std::int64_t count) {
+RILL_KERNEL(kThreads)
+void zero_kernel(void* y, std::int64_t count) {
   for (std::int64_t i = grid_thread(); i < count; i += grid_threads())
     store<S>(y, i, Compute<S>(0));
 }
@@ -334,8 +334,7 @@ DeviceStatus launch_affine_scan(const AffineScanArgs& p, const DeviceLaunch& on)
   using C = Compute<S>;
   const std::int64_t width = p.channels * (p.complex ? 2 : 1);
   if (const DeviceStatus status = zero_gaps<S>(p.sequence, p.h, width, on)) return status;
-  if (p.complex)
-    return run_scan(ForwardScan<S, ComplexMap<C>>{p}, p.sequence, p.channels, on);
+  if (p.complex) return run_scan(ForwardScan<S, ComplexMap<C>>{p}, p.sequence, p.channels, on);
   if (p.log_space) return run_scan(ForwardScan<S, LogMap<C>>{p}, p.sequence, p.channels, on);
   return run_scan(ForwardScan<S, RealMap<C>>{p}, p.sequence, p.channels, on);
 }
@@ -346,8 +345,7 @@ DeviceStatus launch_affine_scan_backward(const AffineScanBackwardArgs& p, const 
   const std::int64_t width = p.channels * (p.complex ? 2 : 1);
   for (void* out : {p.da, p.db})
     if (const DeviceStatus status = zero_gaps<S>(p.sequence, out, width, on)) return status;
-  if (p.complex)
-    return run_scan(BackwardScan<S, ComplexBack<C>>{p}, p.sequence, p.channels, on);
+  if (p.complex) return run_scan(BackwardScan<S, ComplexBack<C>>{p}, p.sequence, p.channels, on);
   if (p.log_space) return run_scan(BackwardScan<S, LogBack<C>>{p}, p.sequence, p.channels, on);
   return run_scan(BackwardScan<S, RealBack<C>>{p}, p.sequence, p.channels, on);
 }

@@ -1,7 +1,7 @@
-// The causal convolution y_t = act(bias + sum_k w[k] x_{t-K+1+k}), its state (the last K - 1 inputs) and its
-// adjoint. A thread owns a channel and kSteps steps of a row; neighbouring threads are neighbouring
-// channels, and the taps that threads share come from the cache. Sums over tokens (the weights'
-// gradients) are parts in a fixed order.
+// The causal convolution y_t = act(bias + sum_k w[k] x_{t-K+1+k}), its state (the last K - 1
+// inputs) and its adjoint. A thread owns a channel and kSteps steps of a row; neighbouring threads
+// are neighbouring channels, and the taps that threads share come from the cache. Sums over tokens
+// (the weights' gradients) are parts in a fixed order.
 #include <rill/scan/cuda/launch_scan.h>
 #include <rill/scan/cuda/row_walk.h>
 
@@ -38,8 +38,8 @@ RILL_DEVICE Compute<S> sum_at(const Args& p, std::int64_t start, std::int64_t ro
   Compute<S> sum = p.bias ? load<S>(p.bias, c) : Compute<S>(0);
   for (std::int64_t lag = 0; lag < p.width; ++lag) {
     const std::int64_t j = i - lag;
-    sum += load<S>(p.weight, (p.width - 1 - lag) * p.channels + c) *
-           input_at<S>(p, start, row, j, c);
+    sum +=
+        load<S>(p.weight, (p.width - 1 - lag) * p.channels + c) * input_at<S>(p, start, row, j, c);
     if (j >= 0 && reset_before(p.sequence, start + j)) break;
   }
   return sum;
@@ -47,7 +47,8 @@ RILL_DEVICE Compute<S> sum_at(const Args& p, std::int64_t start, std::int64_t ro
 
 // Grid: x over [steps / kSteps, channels], y over rows.
 template <class S>
-RILL_KERNEL(kThreads) void conv_kernel(CausalConvArgs p) {
+RILL_KERNEL(kThreads)
+void conv_kernel(CausalConvArgs p) {
   using C = Compute<S>;
   for (std::int64_t row = block_index_y(); row < p.sequence.rows; row += 65535) {
     const std::int64_t start = p.sequence.start[row], length = p.sequence.length[row];
@@ -63,9 +64,11 @@ RILL_KERNEL(kThreads) void conv_kernel(CausalConvArgs p) {
   }
 }
 
-// One thread a row and channel. Upwards, so that the final state may lie where the initial one does.
+// One thread a row and channel. Upwards, so that the final state may lie where the initial one
+// does.
 template <class S>
-RILL_KERNEL(kThreads) void final_kernel(CausalConvArgs p) {
+RILL_KERNEL(kThreads)
+void final_kernel(CausalConvArgs p) {
   using C = Compute<S>;
   const std::int64_t slots = p.width - 1;
   for (std::int64_t n = grid_thread(); n < p.sequence.rows * p.channels; n += grid_threads()) {
@@ -92,7 +95,8 @@ RILL_KERNEL(kThreads) void final_kernel(CausalConvArgs p) {
 }
 
 template <class S>
-RILL_KERNEL(kThreads) void dpre_kernel(CausalConvBackwardArgs p) {
+RILL_KERNEL(kThreads)
+void dpre_kernel(CausalConvBackwardArgs p) {
   using C = Compute<S>;
   for (std::int64_t row = block_index_y(); row < p.sequence.rows; row += 65535) {
     const std::int64_t start = p.sequence.start[row];
@@ -109,7 +113,8 @@ RILL_KERNEL(kThreads) void dpre_kernel(CausalConvBackwardArgs p) {
 
 // Inputs j = -slots ... length - 1 of a row: tokens and the state alike.
 template <class S>
-RILL_KERNEL(kThreads) void dinput_kernel(CausalConvBackwardArgs p) {
+RILL_KERNEL(kThreads)
+void dinput_kernel(CausalConvBackwardArgs p) {
   using C = Compute<S>;
   const std::int64_t slots = p.width - 1;
   for (std::int64_t row = block_index_y(); row < p.sequence.rows; row += 65535) {
@@ -139,11 +144,12 @@ RILL_KERNEL(kThreads) void dinput_kernel(CausalConvBackwardArgs p) {
   }
 }
 
-// Part y of the sums over tokens: rows and stretches of kTokensAPart steps, every `parts`-th of them;
-// z: the tap, or width for the bias. partial [parts, width + 1, channels].
+// Part y of the sums over tokens: rows and stretches of kTokensAPart steps, every `parts`-th of
+// them; z: the tap, or width for the bias. partial [parts, width + 1, channels].
 template <class S>
-RILL_KERNEL(kThreads) void dweight_parts_kernel(CausalConvBackwardArgs p, void* partial,
-                                                std::int64_t parts, std::int64_t stretches) {
+RILL_KERNEL(kThreads)
+void dweight_parts_kernel(CausalConvBackwardArgs p, void* partial, std::int64_t parts,
+                          std::int64_t stretches) {
   using C = Compute<S>;
   RILL_SHARED(C, shared, kThreads);
   const std::int64_t c = block_index() * kWarpSize + lane_index(), k = block_index_z();
@@ -174,8 +180,8 @@ RILL_KERNEL(kThreads) void dweight_parts_kernel(CausalConvBackwardArgs p, void* 
 }
 
 template <class S>
-RILL_KERNEL(kThreads) void dweight_kernel(CausalConvBackwardArgs p, const void* partial,
-                                          std::int64_t parts) {
+RILL_KERNEL(kThreads)
+void dweight_kernel(CausalConvBackwardArgs p, const void* partial, std::int64_t parts) {
   using C = Compute<S>;
   const std::int64_t count = (p.width + (p.dbias ? 1 : 0)) * p.channels;
   for (std::int64_t n = grid_thread(); n < count; n += grid_threads()) {
@@ -191,7 +197,8 @@ RILL_KERNEL(kThreads) void dweight_kernel(CausalConvBackwardArgs p, const void* 
 }
 
 template <class S>
-RILL_KERNEL(kThreads) void zero_kernel(void* y, std::int64_t count) {
+RILL_KERNEL(kThreads)
+void zero_kernel(void* y, std::int64_t count) {
   for (std::int64_t i = grid_thread(); i < count; i += grid_threads())
     store<S>(y, i, Compute<S>(0));
 }
@@ -211,7 +218,8 @@ Grid row_grid(const SeqArgs& sequence, std::int64_t count) {
 }
 
 template <class S>
-RILL_KERNEL(kThreads) void transpose_kernel(TransposeArgs p) {
+RILL_KERNEL(kThreads)
+void transpose_kernel(TransposeArgs p) {
   for (std::int64_t n = grid_thread(); n < p.rows * p.columns; n += grid_threads()) {
     const std::int64_t r = n / p.columns, c = n % p.columns, at = c * p.rows + r;
     const Compute<S> value = load<S>(p.source, n);

@@ -11,8 +11,8 @@ RILL_DEVICE bool reset_before(const SeqArgs& sequence, std::int64_t t) {
   return sequence.reset != nullptr && sequence.reset[t] != 0;
 }
 
-/// The tokens of a row in the order of a scan, and where a fresh state comes between them (the rules
-/// of scan/cpu/rows.h).
+/// The tokens of a row in the order of a scan, and where a fresh state comes between them (the
+/// rules of scan/cpu/rows.h).
 struct DeviceRow {
   std::int64_t start, length;
   bool reverse;

@@ -1,6 +1,6 @@
-// What the selective scan's kernels share. A channel's states lie in kPer registers of `lanes` neighbouring
-// threads (a power of two; 16 states: 4 lanes of 4), so that a warp owns 32 / lanes channels and time
-// runs inside the thread. In float, A is kept times log2(e), and decays are exp2.
+// What the selective scan's kernels share. A channel's states lie in kPer registers of `lanes`
+// neighbouring threads (a power of two; 16 states: 4 lanes of 4), so that a warp owns 32 / lanes
+// channels and time runs inside the thread. In float, A is kept times log2(e), and decays are exp2.
 #pragma once
 
 #include <rill/scan/cuda/launch_scan.h>

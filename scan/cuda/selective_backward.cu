@@ -1,8 +1,8 @@
-// The selective scan's way back. States are computed again from those that the forward kept: within a chunk
-// of kSelectiveChunk steps, first the states before every kSub-th step, then, from the last stretch of
-// kSub steps to the first, the states of its steps, all in registers. Sums over channels (dB, dC) are
-// made inside a warp, then over the block's warps in shared memory, and left as one part a block;
-// sums over rows as one part a row; the last kernel adds the parts in order.
+// The selective scan's way back. States are computed again from those that the forward kept: within
+// a chunk of kSelectiveChunk steps, first the states before every kSub-th step, then, from the last
+// stretch of kSub steps to the first, the states of its steps, all in registers. Sums over channels
+// (dB, dC) are made inside a warp, then over the block's warps in shared memory, and left as one
+// part a block; sums over rows as one part a row; the last kernel adds the parts in order.
 #include <rill/scan/cuda/selective.h>
 
 namespace rill {
@@ -41,8 +41,8 @@ struct Step {
 
 // Grid: x channel tiles, y rows (one row a block, so that its parts have one writer).
 template <class S>
-RILL_KERNEL(kSelectiveThreads) void selective_backward_kernel(SelectiveScanBackwardArgs q, int lanes,
-                                                              std::int64_t row0) {
+RILL_KERNEL(kSelectiveThreads)
+void selective_backward_kernel(SelectiveScanBackwardArgs q, int lanes, std::int64_t row0) {
   using C = Compute<S>;
   const SelectiveScanArgs& p = q.forward;
   RILL_SHARED(C, sums, kSub * kWarps * 2 * kWarpSize * kPer);  // [step, warp, dB | dC, state]
@@ -54,9 +54,8 @@ RILL_KERNEL(kSelectiveThreads) void selective_backward_kernel(SelectiveScanBackw
   for (int j = 0; j < kPer; ++j) {
     const std::int64_t n = lane.first_state + j;
     a[j] = n < p.states ? static_cast<const C*>(p.a)[n * p.channels + e] : C(0);
-    carry[j] = n < p.states && q.dfinal
-                   ? load<C>(q.dfinal, (row * p.channels + e) * p.states + n)
-                   : C(0);
+    carry[j] =
+        n < p.states && q.dfinal ? load<C>(q.dfinal, (row * p.channels + e) * p.states + n) : C(0);
   }
   const C d = p.d ? load<S>(p.d, e) : C(0);
   const Step<S> step{p, e, lane.first_state, a, p.dt_bias ? load<S>(p.dt_bias, e) : C(0)};
@@ -145,14 +144,16 @@ RILL_KERNEL(kSelectiveThreads) void selective_backward_kernel(SelectiveScanBackw
       block_sync();
       // The block's part: [tile, dB | dC, token, state].
       for (int n = thread_index(); n < kSub * 2 * row_of_states; n += kSelectiveThreads) {
-        const int i = n / (2 * row_of_states), side = n / row_of_states % 2, state = n % row_of_states;
+        const int i = n / (2 * row_of_states), side = n / row_of_states % 2,
+                  state = n % row_of_states;
         if (from + i >= length || state >= p.states) continue;
         C sum = C(0);
         for (int w = 0; w < kWarps; ++w)
           sum += sums[((i * kWarps + w) * 2 + side) * kWarpSize * kPer + state];
-        static_cast<C*>(q.parts_bc)[((block_index() * 2 + side) * p.sequence.tokens + start + from + i) *
-                                        p.states +
-                                    state] = sum;
+        static_cast<C*>(
+            q.parts_bc)[((block_index() * 2 + side) * p.sequence.tokens + start + from + i) *
+                            p.states +
+                        state] = sum;
       }
       block_sync();
     }
@@ -172,7 +173,8 @@ RILL_KERNEL(kSelectiveThreads) void selective_backward_kernel(SelectiveScanBackw
 
 // dB, dC [tokens, states] from the blocks' parts; tokens of no row get 0.
 template <class S>
-RILL_KERNEL(256) void add_bc_kernel(SelectiveScanBackwardArgs q, std::int64_t tiles) {
+RILL_KERNEL(256)
+void add_bc_kernel(SelectiveScanBackwardArgs q, std::int64_t tiles) {
   using C = Compute<S>;
   const SeqArgs& sequence = q.forward.sequence;
   const std::int64_t size = sequence.tokens * q.forward.states;
@@ -190,7 +192,8 @@ RILL_KERNEL(256) void add_bc_kernel(SelectiveScanBackwardArgs q, std::int64_t ti
 }
 
 template <class S>
-RILL_KERNEL(256) void add_rows_kernel(SelectiveScanBackwardArgs q) {
+RILL_KERNEL(256)
+void add_rows_kernel(SelectiveScanBackwardArgs q) {
   using C = Compute<S>;
   const SelectiveScanArgs& p = q.forward;
   const std::int64_t size = p.channels * p.states, rows = p.sequence.rows;
@@ -213,7 +216,8 @@ RILL_KERNEL(256) void add_rows_kernel(SelectiveScanBackwardArgs q) {
 }
 
 template <class S>
-RILL_KERNEL(256) void zero_kernel(void* y, std::int64_t count) {
+RILL_KERNEL(256)
+void zero_kernel(void* y, std::int64_t count) {
   for (std::int64_t i = grid_thread(); i < count; i += grid_threads())
     store<S>(y, i, Compute<S>(0));
 }

@@ -1,12 +1,13 @@
-// The selective scan forward (scan/selective_scan.h): softplus, decay, input, output, D and gate in one
-// pass; states stay in registers, and only every kSelectiveChunk-th is kept for the way back.
+// The selective scan forward (scan/selective_scan.h): softplus, decay, input, output, D and gate in
+// one pass; states stay in registers, and only every kSelectiveChunk-th is kept for the way back.
 #include <rill/scan/cuda/selective.h>
 
 namespace rill {
 namespace {
 
 template <class S>
-RILL_KERNEL(256) void prepare_kernel(SelectivePrepareArgs p) {
+RILL_KERNEL(256)
+void prepare_kernel(SelectivePrepareArgs p) {
   using C = Compute<S>;
   for (std::int64_t i = grid_thread(); i < p.channels * p.states; i += grid_threads()) {
     const std::int64_t e = i / p.states, n = i % p.states;
@@ -15,14 +16,16 @@ RILL_KERNEL(256) void prepare_kernel(SelectivePrepareArgs p) {
 }
 
 template <class S>
-RILL_KERNEL(256) void zero_kernel(void* y, std::int64_t count) {
+RILL_KERNEL(256)
+void zero_kernel(void* y, std::int64_t count) {
   for (std::int64_t i = grid_thread(); i < count; i += grid_threads())
     store<S>(y, i, Compute<S>(0));
 }
 
 // Grid: x channel tiles, y rows.
 template <class S>
-RILL_KERNEL(kSelectiveThreads) void selective_kernel(SelectiveScanArgs p, int lanes) {
+RILL_KERNEL(kSelectiveThreads)
+void selective_kernel(SelectiveScanArgs p, int lanes) {
   using C = Compute<S>;
   const auto lane = SelectiveLane::of(lanes, block_index(), p.channels);
   const std::int64_t e = lane.channel;
@@ -89,10 +92,10 @@ DeviceStatus launch_selective_scan(const SelectiveScanArgs& p, const DeviceLaunc
   const int lanes = selective_lanes(p.states);
   if (lanes == 0) return kSizeNotSupported;
   const std::int64_t tile = kSelectiveThreads / lanes;
-  return RILL_LAUNCH(selective_kernel<S>,
-                     (Grid{(p.channels + tile - 1) / tile,
-                           p.sequence.rows > 65535 ? 65535 : p.sequence.rows, 1}),
-                     kSelectiveThreads, 0, on.stream, p, lanes);
+  return RILL_LAUNCH(
+      selective_kernel<S>,
+      (Grid{(p.channels + tile - 1) / tile, p.sequence.rows > 65535 ? 65535 : p.sequence.rows, 1}),
+      kSelectiveThreads, 0, on.stream, p, lanes);
 }
 
 RILL_INSTANTIATE(launch_selective_prepare, SelectivePrepareArgs)

@@ -15,13 +15,17 @@ broken() {  # what, expected, came
   exit 1
 }
 # expect STATUS WHAT COMMAND...: the exit status, with stdout in ./out and stderr in ./err; a
-# failure says one clear sentence, beginning with "rill: " or CLI's own words, and no stdout.
+# failure says one clear sentence, beginning with "rill: " or CLI's own words, and puts nothing on
+# stdout, unless `after_output=1` says that good input came before the bad.
 expect() {
   local status=$1 what=$2 came=0
   shift 2
   "$@" >out 2>err </dev/null || came=$?
   [ "$came" = "$status" ] || broken "$what" "status $status" "status $came: $(tail -n 3 err)"
-  [ "$status" = 0 ] || [ -s err ] || broken "$what" "a sentence on stderr" "nothing"
+  if [ "$status" != 0 ]; then
+    [ -s err ] || broken "$what" "a sentence on stderr" "nothing"
+    [ ! -s out ] || [ -n "${after_output:-}" ] || broken "$what" "nothing on stdout" "$(head -c 200 out)"
+  fi
   ok "$what"
 }
 says() {  # WHAT PATTERN: of the command before
@@ -120,6 +124,13 @@ same "OUT exists: nothing touched" before after
 expect 0 "train, plain lines" "$rill" train --data text:text.txt --out two "${small[@]:0:10}" --threads 2
 [ ! -s out ] || broken "train without --json" "nothing on stdout" "$(head -c 200 out)"
 same "1 and 2 threads: the same weights" run/model.safetensors two/model.safetensors
+# That run is too small for anything to be shared out. In these every product, scan and loss is.
+for layer in mamba lstm mlstm; do
+  wide=(--data text:text.txt --layer $layer --width 128 --blocks 1 --steps 2 --length 256 --batch 16)
+  expect 0 "$layer, wide, 1 thread" "$rill" train --out wide1-$layer "${wide[@]}" --threads 1
+  expect 0 "$layer, wide, 2 threads" "$rill" train --out wide2-$layer "${wide[@]}" --threads 2
+  same "$layer, wide: 1 and 2 threads give the same weights" wide1-$layer/model.safetensors wide2-$layer/model.safetensors
+done
 expect 0 "train --time-chunk" "$rill" train --data text:text.txt --out chunked "${small[@]}" --time-chunk 8 --json
 loss=$(grep '"split":"heldout"' run/log.jsonl | tail -n 1 | sed -E 's/.*"loss":([^,]*),.*/\1/')
 # Gradients are sums in another order: float's rounding over six steps.
@@ -162,6 +173,62 @@ done
 expect 0 "--resume where there is nothing starts fresh" "$rill" train --data text:text.txt --out fresh "${small[@]}" --resume
 same "and gives the same weights" run/model.safetensors fresh/model.safetensors
 expect 2 "--resume with another width" "$rill" train --data text:text.txt --out run --width 32 --resume
+says "both widths are named" "16.*32"
+find run -type f -exec cksum {} + | sort >before
+tail -n +2 text.txt >other.txt
+cp text.txt moved.txt
+while read -r flags; do
+  # shellcheck disable=SC2086
+  expect 2 "--resume with other $flags" "$rill" train --data text:text.txt --out run --resume $flags
+  says "a sentence with the run's name" "the run in run (has|is)"
+done <<'END'
+--layer gru
+--blocks 2
+--set state_size=8
+--dropout 0.1
+--length 16
+--batch 4
+--accumulate 2
+--seed 5
+--weight-decay 0.5
+--warmup 0.5
+--clip 3
+END
+sed -E 's/("state_size": )[0-9]+/\18/' run/config.json >other.json
+expect 2 "--resume with another --config" "$rill" train --data text:text.txt --out run --resume --config other.json
+says "both values are named" "state_size 16, 8 came"
+expect 2 "--resume with another --task" "$rill" train --data text:text.txt --out run --resume --task next
+expect 2 "--resume with other data" "$rill" train --data text:other.txt --out run --resume
+says "other data: both are named" "$(stat -c %s text.txt) bytes.*$(stat -c %s other.txt) bytes"
+find run -type f -exec cksum {} + | sort >after
+same "all these touched nothing" before after
+cp run/log.jsonl finished.jsonl
+expect 0 "--resume with flags that agree, the same data elsewhere" "$rill" train --data text:moved.txt --out run --resume \
+  "${small[@]}" --layer mamba --set state_size=16 --dropout 0 --seed 0 --warmup 0.05 --checkpoint-every 9 --json
+expect 0 "--resume with the run's own --config" "$rill" train --data text:text.txt --out run --resume --config run/config.json
+same "a finished run gains no line in its log" finished.jsonl run/log.jsonl
+cp -r two longer
+expect 0 "--resume with more --steps" "$rill" train --data text:text.txt --out longer --resume --steps 8
+[ "$(grep -c '"split":"train"' longer/log.jsonl)" = 8 ] || broken "more --steps" "8 training lines" "$(cat longer/log.jsonl)"
+rm -r longer
+# What a checkpoint holds beside weights and moments: the draws of dropout, the place between the
+# batches of a step, and carried states, RetNet's integer position and mLSTM's infinities among them.
+resumes() {  # NAME OPTION...: a run that has lost its later half ends with the same weights
+  local name=resume-$1
+  shift
+  local run=("$rill" train --out "$name" "$@" --width 16 --blocks 1 --steps 8 --batch 2 --threads 1 --checkpoint-every 2)
+  expect 0 "$name: never stopped" "${run[@]}"
+  mv "$name/model.safetensors" "$name.whole"
+  rm "$name"/checkpoints/step-{6,8}.safetensors
+  [ -s "$name/checkpoints/step-4.safetensors" ] || broken "$name" "step-4" "$(ls "$name/checkpoints")"
+  expect 0 "$name: from the middle" "${run[@]}" --resume
+  same "$name: the same weights" "$name.whole" "$name/model.safetensors"
+}
+text=(--data text:text.txt --length 32 --accumulate 2 --dropout 0.2)
+resumes retnet "${text[@]}" --layer retnet
+resumes mlstm "${text[@]}" --layer mlstm
+resumes chunks "${text[@]}" --layer deltanet --time-chunk 8
+resumes series --data csv:rows.csv --length 20 --accumulate 3 --dropout 0.2 --layer gru
 
 # ---- eval
 for mode in parallel step chunk:7; do
@@ -176,8 +243,15 @@ done
 size=$(stat -c %s text.txt)
 [ "$(field tokens out)" = $((size / 20 - 1)) ] || broken "eval: predictions" "$((size / 20 - 1))" "$(field tokens out)"
 ok "eval: every held-out byte after the first once"
+mkdir -p elsewhere
+expect 0 "eval from another folder" bash -c "cd elsewhere && '$rill' eval ../run"
+mv run elsewhere/moved
+expect 0 "eval of a model that was moved" "$rill" eval elsewhere/moved
+mv elsewhere/moved run
 expect 0 "eval --data" "$rill" eval run --data text:text.txt
-expect 1 "eval of data that are too few" "$rill" eval run --data text:line.none
+head -c 20 text.txt >few.txt
+expect 1 "eval of data that are too few" "$rill" eval run --data text:few.txt
+says "eval of data that are too few: says so" "at least 64 bytes were expected, 20 came"
 
 # ---- generate
 for sampling in "--temperature 0" "--temperature 0.9 --top-k 50 --top-p 0.95 --seed 5"; do
@@ -224,7 +298,7 @@ stream_checks() {  # MODEL
   tail -n 40 out >again
   [ "$(wc -l <out)" = 49 ] || broken "an empty line prints nothing" "49 rows" "$(wc -l <out)"
   same "an empty line resets" whole again
-  expect 1 "a bad row" bash -c "(head -n 3 feed.csv; echo 1,two,3; cat feed.csv) | '$rill' stream $1"
+  after_output=1 expect 1 "a bad row" bash -c "(head -n 3 feed.csv; echo 1,two,3; cat feed.csv) | '$rill' stream $1"
   says "a bad row: its line is named" "line 4"
   head -n 3 whole >first
   same "a bad row: the outputs before it" first out
@@ -256,7 +330,7 @@ od -An -v -w12 -tf4 out | awk '{ printf "%.4f,%.4f,%.4f\n", $1, $2, $3 }' >f32.t
 expect 0 "the same rows as text" bash -c "printf '0.5,-1.25,2\n0.5,-1.25,2\n' | '$rill' stream series"
 awk -F, '{ printf "%.4f,%.4f,%.4f\n", $1, $2, $3 }' out >csv.txt
 same "f32 and csv rows agree" f32.txt csv.txt
-expect 1 "half an f32 row" bash -c "(cat row.f32; head -c 5 row.f32) | '$rill' stream series --format f32"
+after_output=1 expect 1 "half an f32 row" bash -c "(cat row.f32; head -c 5 row.f32) | '$rill' stream series --format f32"
 [ "$(stat -c %s out)" = 12 ] || broken "half an f32 row" "12 bytes before" "$(stat -c %s out)"
 expect 0 "stream of tokens" bash -c "printf '65\n66\n' | '$rill' stream run"
 expect 1 "token out of range" bash -c "echo 256 | '$rill' stream run"
@@ -265,6 +339,12 @@ expect 1 "stream to a full disk" bash -c "'$rill' stream series <feed.csv >/dev/
 
 # ---- Series and images
 expect 0 "regress --target by name" "$rill" train --data csv:rows.csv --task regress --target c --out regress "${small[@]}"
+expect 2 "--resume with other --target" "$rill" train --data csv:rows.csv --target b --out regress --resume
+expect 2 "--resume with more --target" "$rill" train --data csv:rows.csv --target c,b --out regress --resume
+expect 0 "--resume with the same --target by number" "$rill" train --data csv:rows.csv --target 2 --out regress --resume
+head -n 150 rows.csv >fewer.csv
+expect 2 "--resume with fewer rows" "$rill" train --data csv:fewer.csv --out series --resume
+says "fewer rows: both are named" "200 rows.*149 rows"
 expect 0 "eval of a regression" "$rill" eval regress --json
 expect 0 "stream of a regression" bash -c "cut -d, -f1,2 feed.csv | '$rill' stream regress"
 grep -q , out && broken "stream of a regression" "one column" "$(head -n 1 out)"
@@ -278,11 +358,15 @@ for part in train t10k; do
   { printf '\0\0\x08\x01'; big 12; printf '\0\1\2\0\1\2\0\1\2\0\1\2'; } >idx/$part-labels-idx1-ubyte
 done
 expect 0 "train on IDX" "$rill" train --data idx:idx --out images "${small[@]:0:6}" --batch 2 --threads 1
+resumes images --data idx:idx --layer s4d --accumulate 2 --dropout 0.2
 expect 0 "eval of a classifier" "$rill" eval images --json
 parallel=$(field loss out)
 expect 0 "eval of a classifier, step" "$rill" eval images --mode step --json
 near "classifier: step agrees with parallel" "$parallel" "$(field loss out)" 1e-5  # the contract's figure
 expect 2 "IDX with a length that images do not have" "$rill" train --data idx:idx --out no --length 5
+{ printf '\0\0\x08\x01'; big 12; printf '\0\1\2\0\1\2\0\1\2\0\1\7'; } >idx/t10k-labels-idx1-ubyte
+expect 1 "IDX with a label that only test images have" "$rill" train --data idx:idx --out no
+says "and it is named" "test image 11 is 7"
 { printf '\0\0\x08\x03'; big 1200000; big 4; big 4; head -c 192 text.txt; } >idx/train-images-idx3-ubyte
 expect 1 "IDX that lies about its size" "$rill" train --data idx:idx --out no
 printf '1,2\n3,4\n5\n' >ragged.csv
@@ -369,7 +453,7 @@ says "a full disk: says so" "cannot be written"
 ok "a full disk leaves no half-written file"
 expect 0 "and --resume goes on once there is room" "$rill" train --data text:text.txt --out full "${small[@]}" --resume
 same "with the same weights" run/model.safetensors full/model.safetensors
-expect 1 "--save-state on a full disk" bash -c "ulimit -f 1; '$rill' generate run --prompt a --tokens 3 --save-state full.state"
+after_output=1 expect 1 "--save-state on a full disk" bash -c "ulimit -f 1; '$rill' generate run --prompt a --tokens 3 --save-state full.state"
 missing "no half-written state" full.state
 
 # ---- Every layer at its defaults

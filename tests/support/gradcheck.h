@@ -79,8 +79,8 @@ inline double gradcheck(const TapeFunction& function, std::span<const Tensor> in
                         double h = 1e-5, std::int64_t most = 64) {
   Exec exec({.dtype = DType::kFloat64, .threads = 1});
   const std::vector<Tensor> gradients = tape_gradients(exec, function, inputs);
-  // A tape is on for the differences too: what an op does only while training (dropout) must be
-  // seen. Inputs are cloned, since without gradients in sight a state may be overwritten.
+  // A tape is on for the differences too: the same code runs. Inputs are cloned, since without
+  // gradients in sight a state may be overwritten.
   const auto objective = [&](std::span<const Tensor> at) {
     Tape tape;
     std::vector<Tensor> copies;

@@ -245,7 +245,7 @@ test::TapeFunction recurrence(const Segments& segments, bool convolution = false
     const Sequence sequence = Sequence::from(exec, &segments, in[0].size(0), in[0].size(1));
     Tensor h = in[4];
     const Tensor y = convolution
-                         ? diagonal_convolution(exec, in[0], in[1], in[2], in[3], h, sequence)
+                         ? diagonal_convolution(exec, in[0], {in[1], in[2]}, in[3], h, sequence)
                          : diagonal_ssm(exec, in[0], in[1], in[2], in[3], h, sequence);
     return std::vector<Tensor>{y, h};
   };
@@ -344,7 +344,7 @@ TEST_CASE("discretised kernels are hippo's") {
   const DiagonalParameters p = parameters(channels, modes, copies, 81);
   for (const DiagonalRule rule : {DiagonalRule::kZeroOrderHold, DiagonalRule::kBilinear}) {
     const DiagonalCoefficients k = discretize_diagonal(exec, p, rule, 1.5);
-    const Tensor kernel = diagonal_kernel(exec, k.a, k.w, length);
+    const Tensor kernel = diagonal_kernel(exec, k, length);
     for (std::int64_t h = 0; h < channels; ++h) {
       std::vector<Complex> A, B, C;
       for (std::int64_t n = 0; n < modes; ++n) {
@@ -394,7 +394,7 @@ TEST_CASE("gradients of discretize_diagonal and diagonal_kernel") {
     const auto function = [rule](Exec& exec, std::span<const Tensor> in) {
       const DiagonalCoefficients k =
           discretize_diagonal(exec, {in[0], in[1], in[2], in[3], in[4]}, rule, 1.7);
-      return std::vector<Tensor>{k.a, k.w, diagonal_kernel(exec, k.a, k.w, 12)};
+      return std::vector<Tensor>{k.a, k.w, diagonal_kernel(exec, k, 12)};
     };
     const DiagonalParameters p = parameters(4, 3, 2, 91);
     CHECK(test::gradcheck(function, {p.log_dt, p.a_real, p.a_imag, p.b, p.c}) <

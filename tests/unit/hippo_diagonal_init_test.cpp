@@ -117,6 +117,8 @@ TEST_CASE("bad names and sizes are refused") {
   CHECK_THROWS_AS(diagonal_init("lin", 15, 1), Error);
   CHECK_THROWS_AS(diagonal_init("lin", 0, 1), Error);
   CHECK_THROWS_AS(diagonal_init("lin", 16, 0), Error);
+  CHECK_THROWS_AS(diagonal_init("lin", 1 << 24, 1 << 24), Error);
+  CHECK_THROWS_AS(diagonal_init("lin", 1 << 14, 1, {.rank = 1 << 14}), Error);
   CHECK_THROWS_AS(diagonal_init("legt", 16, 1), Error);  // rank 1 by default, legt needs 2
   CHECK_THROWS_AS(diagonal_init("lin", 16, 1, {.b_init = "ones"}), Error);
   CHECK_THROWS_AS(diagonal_init("lin", 16, 1, {.real_scale = -1}), Error);

@@ -32,7 +32,7 @@ TEST_CASE("discretisations equal SciPy's cont2discrete") {
     CHECK(largest_difference(ours.B, expected.B) < 1e-13);  // the same
     ++blocks;
   }
-  CHECK(blocks == 40);
+  CHECK(blocks == 132);  // 11 measures, 6 methods, 2 steps
 }
 
 TEST_CASE("Mamba's discretisation holds A and steps B by Euler's rule") {
@@ -87,6 +87,59 @@ TEST_CASE("phi1 keeps its digits near 0, where the plain formula loses them") {
   CHECK(plain > 1e-4);   // what phi1 is for
   CHECK(phi1(Complex(0)) == Complex(1));
   CHECK(zoh_mode(Complex(0), Complex(2), 0.5).B == Complex(1));  // A = 0: dt B
+}
+
+TEST_CASE("a discretisation that does not exist is an error, not a NaN") {
+  const auto refuses = [](const Matrix& A, double dt, double alpha) {
+    const Vector B(std::size_t(A.rows()), 1.0);
+    try {
+      gbt(A, B, dt, alpha);
+    } catch (const Error& error) {
+      return error.code() == ErrorCode::kValue;
+    }
+    return false;
+  };
+  Matrix A(2, 2);  // eigenvalues 0 and 0.7, the latter not exact in binary
+  A(0, 0) = 0.1;
+  A(0, 1) = 0.2;
+  A(1, 0) = 0.3;
+  A(1, 1) = 0.6;
+  CHECK(refuses(Matrix::identity(3), 1.0, 1.0));  // exactly singular
+  CHECK(refuses(A, 1 / 0.7, 1.0));                // singular but for rounding
+  CHECK(refuses(A, 2 / 0.7, 0.5));
+  CHECK(!refuses(A, 1.0, 1.0));
+  A(1, 1) = NAN;
+  CHECK(refuses(A, 1.0, 0.5));
+  // Rows of very different size are no harm, and neither are stiff systems.
+  const Discrete stiff = gbt(Matrix::diagonal(Vector{-1e20, -1.0}), Vector{1, 1}, 1.0, 0.5);
+  CHECK(stiff.A(1, 1) == Approx(1.0 / 3));
+  CHECK(!refuses(transition(Measure::kLegs, 64).A, 1e9, 0.5));
+}
+
+TEST_CASE("complex quotients neither overflow nor underflow, however large or small z is") {
+  // The sums of squares in a plain complex division would be infinite or 0 here.
+  const auto check_at = [](auto size, double bound) {
+    using T = decltype(size);
+    using Wide = std::complex<long double>;
+    const std::complex<T> A(-size, T(2) * size), B(T(1.5), T(-0.5));
+    const Wide z(A), b(B);
+    const auto close = [bound](std::complex<T> value, Wide exact) {
+      CHECK(double(std::abs(Wide(value) - exact) / std::abs(exact)) < bound);
+    };
+    // Far out e^z is 0; close to 0 phi1 is 1 + z / 2.
+    close(phi1(A), size > 1 ? -1.0L / z : 1.0L + z / 2.0L);
+    close(zoh_mode(A, B, T(1)).B, (size > 1 ? -1.0L / z : 1.0L + z / 2.0L) * b);
+    for (const T alpha : {T(0.5), T(1)}) {
+      const Wide inverse = 1.0L / (1.0L - static_cast<long double>(alpha) * z);
+      const DiscreteMode<T> mode = gbt_mode(A, B, T(1), alpha);
+      close(mode.B, b * inverse);
+      // The sum before the product is exact to rounding: its terms differ by the whole range.
+      const Wide numerator = 1.0L + static_cast<long double>(T(1) - alpha) * z;
+      close(mode.A, numerator * inverse);
+    }
+  };
+  for (const double size : {1e200, 1e-200, 1e150, 1e-150}) check_at(size, 2e-15);
+  for (const float size : {1e25f, 1e-25f}) check_at(size, 1e-6);  // a few roundings of float
 }
 
 TEST_CASE("arguments of a discretisation are checked") {

@@ -3,6 +3,7 @@
 
 #include <rill/core/error.h>
 #include <rill/core/random.h>
+#include <rill/hippo/linear_algebra.h>
 #include <rill/tests/unit/hippo_support.h>
 
 namespace rill::hippo {
@@ -60,6 +61,22 @@ TEST_CASE("the closed form of held steps is the exponential in log time") {
     memory.update_until(f, until);
     time = until;
     CHECK(largest_difference(memory.coefficients(), c) < 1e-12);  // exponential of |A| = 30
+  }
+}
+
+TEST_CASE("the exact step shrinks by sqrt(k / (k + 1)), its spectral norm") {
+  for (const std::int64_t N : {16, 32}) {
+    const Transition pair = transition(Measure::kLegs, N);
+    for (const double k : {1.0, 2.0, 10.0, 100.0}) {
+      INFO("N " << N << " k " << k);
+      const Matrix A = zoh(pair.A, pair.B, std::log((k + 1) / k)).A;
+      const Matrix gram = multiply(transpose(A), A);
+      ComplexMatrix hermitian(N, N);
+      for (std::size_t i = 0; i < gram.data().size(); ++i) hermitian.data()[i] = gram.data()[i];
+      const double norm = std::sqrt(hermitian_eigen(hermitian).values.back());
+      CHECK(norm ==
+            Approx(std::sqrt(k / (k + 1))).epsilon(1e-13));  // 32 roundings of entries below 1
+    }
   }
 }
 
@@ -205,6 +222,23 @@ TEST_CASE("the recent past comes back from time-invariant memories") {
   CHECK(past_error(Measure::kLagt, 64, 0, 3) < 0.05);      // a signal that does not decay; 0.036
   CHECK(past_error(Measure::kLegt, 32, 0, 2, 50) < 1e-6);  // a window of 50 in its own units
   CHECK(past_error(Measure::kLmu, 32, 0, 1, 100) < 1e-6);  // the same
+}
+
+TEST_CASE("the Fourier bases are orthonormal over their windows, but for the dead sine") {
+  for (const Measure measure : {Measure::kFourier, Measure::kFourier2}) {
+    const int N = 12, points = 64;  // equal weights are exact for frequencies below half of them
+    const double window = natural_window(measure);
+    Matrix gram(N, N);
+    Vector g(N);
+    for (int i = 0; i < points; ++i) {
+      basis(measure, window * i / points, g);
+      for (int n = 0; n < N; ++n)
+        for (int k = 0; k < N; ++k) gram(n, k) += g[std::size_t(n)] * g[std::size_t(k)] / points;
+    }
+    Matrix expected = Matrix::identity(N);
+    expected(1, 1) = 0;
+    CHECK(largest_difference(gram, expected) < 1e-14);  // 64 roundings of numbers below 2
+  }
 }
 
 TEST_CASE("bases are what the definitions say") {

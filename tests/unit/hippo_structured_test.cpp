@@ -92,6 +92,84 @@ TEST_CASE("structured transitions equal the dense ones, for every measure and si
   }
 }
 
+/// The inverse of a matrix by Gauss and Jordan with row exchanges, in long double.
+Matrix inverse(const Matrix& a) {
+  const std::int64_t N = a.rows();
+  std::vector<std::vector<long double>> rows(std::size_t(N),
+                                             std::vector<long double>(std::size_t(2 * N)));
+  for (std::size_t i = 0; i < std::size_t(N); ++i) {
+    for (std::size_t j = 0; j < std::size_t(N); ++j)
+      rows[i][j] = a(std::int64_t(i), std::int64_t(j));
+    rows[i][std::size_t(N) + i] = 1.0L;
+  }
+  for (std::size_t k = 0; k < rows.size(); ++k) {
+    const auto largest_row = std::max_element(
+        rows.begin() + std::ptrdiff_t(k), rows.end(),
+        [k](const auto& x, const auto& y) { return std::abs(x[k]) < std::abs(y[k]); });
+    std::swap(*largest_row, rows[k]);
+    const long double pivot = rows[k][k];
+    for (long double& entry : rows[k]) entry /= pivot;
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      const long double factor = i == k ? 0.0L : rows[i][k];
+      for (std::size_t j = 0; j < rows[i].size(); ++j) rows[i][j] -= factor * rows[k][j];
+    }
+  }
+  Matrix result(N, N);
+  for (std::int64_t i = 0; i < N; ++i)
+    for (std::int64_t j = 0; j < N; ++j)
+      result(i, j) = double(rows[std::size_t(i)][std::size_t(N + j)]);
+  return result;
+}
+
+/// -diag(p) (T^-1 + diag(c)) diag(p), T of the diagonals dl (from row 1), d and du.
+Matrix from_definition(const Vector& p, const Vector& c, const Vector& dl, const Vector& d,
+                       const Vector& du) {
+  const auto N = std::int64_t(p.size());
+  Matrix T(N, N);
+  for (std::int64_t n = 0; n < N; ++n) {
+    T(n, n) = d[std::size_t(n)];
+    if (n > 0) T(n, n - 1) = dl[std::size_t(n)];
+    if (n + 1 < N) T(n, n + 1) = du[std::size_t(n)];
+  }
+  Matrix A = inverse(T);
+  for (std::int64_t n = 0; n < N; ++n)
+    for (std::int64_t k = 0; k < N; ++k)
+      A(n, k) =
+          -p[std::size_t(n)] * (A(n, k) + (n == k ? c[std::size_t(n)] : 0.0)) * p[std::size_t(k)];
+  return A;
+}
+
+TEST_CASE("LSSL families are their definitions: jac, cheb1, cheb2") {
+  for (const std::size_t N : {1, 2, 3, 10, 11}) {
+    INFO("N " << N);
+    const Vector zero(N, 0.0), one(N, 1.0);
+    Vector p(N), b(N);
+    for (std::size_t n = 0; n < N; ++n) {
+      p[n] = std::sqrt(2.0 * double(n) + 2.0);
+      b[n] = 2.0 * p[n];
+    }
+    const Transition jac = lssl_family("jac", std::int64_t(N)).dense();
+    const Matrix exact = from_definition(p, zero, Vector(N, -1.0), one, zero);
+    CHECK(largest_difference(jac.A, exact) < 1e-13);  // entries up to 22
+    CHECK(largest_difference(jac.B, b) < 1e-15);      // one rounding each
+
+    for (const bool first_kind : {true, false}) {
+      INFO("first kind " << first_kind);
+      const LsslFamily family = lssl_family(first_kind ? "cheb1" : "cheb2", std::int64_t(N), 5);
+      // The diagonal is drawn: 1e-3 normal.
+      for (const double entry : family.main) CHECK((entry != 0.0 && std::abs(entry) < 5e-3));
+      Vector dl(N, -0.5), du(N, 0.5);
+      if (first_kind && N > 1) dl[1] *= std::sqrt(2.0);
+      if (first_kind && N > 1) du[0] *= std::sqrt(2.0);
+      const Transition dense = family.dense();
+      const Matrix definition = from_definition(one, zero, dl, family.main, du);
+      // Thomas's algorithm does not pivot: a first pivot of 1e-3 costs up to 6 digits.
+      CHECK(largest_difference(dense.A, definition) < 1e-9 * largest(definition.data()));
+      CHECK(largest_difference(dense.B, one) == 0);
+    }
+  }
+}
+
 TEST_CASE("LSSL families: legs, lagt and legt are the table's; all have exact inverses") {
   const std::int64_t N = 10;
   const double kRounding = 1e-12;  // entries up to 19, one tridiagonal solve
@@ -127,6 +205,7 @@ TEST_CASE("LSSL families: legs, lagt and legt are the table's; all have exact in
   CHECK(largest_difference(dense_forward(lagt.dense().A, -2.0, y), x) < 1e-11);  // residual
   CHECK_THROWS_AS(lssl_family("hermite", 4), Error);
   CHECK_THROWS_AS(lssl_family("legs", 0), Error);
+  CHECK_THROWS_AS(lssl_family("legs", INT64_MAX), Error);
 }
 
 TEST_CASE("sizes are checked") {

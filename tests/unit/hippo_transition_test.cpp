@@ -90,6 +90,39 @@ TEST_CASE("generalised Laguerre scales by sqrt(Gamma(n + alpha + 1) / n!)") {
         1e-14);  // lgamma's rounding; binom(1.5, 1) = 1.5
 }
 
+TEST_CASE("the Fourier measures with a window have a dead state, the sine of frequency 0") {
+  for (const Measure measure : {Measure::kFourier, Measure::kFourierDecay, Measure::kFourier2}) {
+    const Transition pair = transition(measure, 8);
+    CHECK(pair.B[1] == 0);
+    for (std::int64_t k = 0; k < 8; ++k) {
+      CHECK(pair.A(1, k) == 0);
+      CHECK(pair.A(k, 1) == 0);  // an eigenvector of eigenvalue 0
+    }
+  }
+}
+
+TEST_CASE("the eigenvectors of legs grow as binom(n + k, n - k), to 1.1e12 at N = 32") {
+  const std::int64_t N = 32;
+  const Matrix A = transition(Measure::kLegs, N).A;
+  double most = 0;
+  for (std::int64_t k = 0; k < N; ++k) {
+    // v_n = (-1)^n sqrt(2n + 1) binom(n + k, n - k), of eigenvalue -(k + 1).
+    Vector v(std::size_t(N), 0.0);
+    double binomial = 1;
+    for (std::int64_t n = k; n < N; ++n) {
+      v[std::size_t(n)] = (n % 2 == 0 ? 1 : -1) * std::sqrt(2.0 * double(n) + 1) * binomial;
+      most = std::max(most, binomial);
+      binomial = std::round(binomial * double(n + k + 1) / double(n - k + 1));  // below 2^53
+    }
+    const Vector product = multiply(A, v);
+    for (std::int64_t n = 0; n < N; ++n)
+      // Terms of up to 63 * 32 * max|v| cancel.
+      REQUIRE(std::abs(product[std::size_t(n)] + double(k + 1) * v[std::size_t(n)]) <
+              1e-12 * largest(v));
+  }
+  CHECK(most == Approx(1.1e12).epsilon(0.05));  // the specification's two digits
+}
+
 TEST_CASE("a window scales time") {
   for (const Measure measure :
        {Measure::kLegt, Measure::kLmu, Measure::kFourier, Measure::kFourier2}) {
@@ -124,6 +157,9 @@ TEST_CASE("names of measures come back, and other names are refused") {
   CHECK_THROWS_AS(transition(Measure::kLegt, 4, {.window = -1}), Error);
   CHECK_THROWS_AS(transition(Measure::kLegt, 4, {.window = NAN}), Error);
   CHECK_THROWS_AS(transition(Measure::kGlagt, 4, {.alpha = 1.5}), Error);
+  for (const Measure measure : {Measure::kLagt, Measure::kTlagt, Measure::kGlagt})
+    for (const double beta : {-0.5, double(NAN), double(INFINITY)})
+      CHECK_THROWS_AS(transition(measure, 4, {.beta = beta}), Error);
 }
 
 TEST_CASE("A + P P^T is a multiple of the identity plus a skew matrix") {
@@ -146,6 +182,8 @@ TEST_CASE("A + P P^T is a multiple of the identity plus a skew matrix") {
     CHECK(worst < 1e-12);  // the definition's bound: entries up to 64, rounding 1e-14
   }
   CHECK_THROWS_AS(low_rank(Measure::kLegt, 8, 1), Error);
+  CHECK_THROWS_AS(low_rank(Measure::kLegs, std::int64_t{1} << 40, 1), Error);
+  CHECK_THROWS_AS(low_rank(Measure::kLegs, INT64_MAX, 1), Error);
 }
 
 TEST_CASE("the largest frequency of legs is near N^2 / pi") {

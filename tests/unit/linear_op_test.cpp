@@ -4,6 +4,7 @@
 #include <rill/core/recorder.h>
 #include <rill/core/weight_cache.h>
 #include <rill/tests/support/catch.h>
+#include <rill/tests/support/files.h>
 #include <rill/tests/support/gradcheck.h>
 
 #include <cstring>
@@ -11,6 +12,7 @@
 using namespace rill;
 using test::gradcheck;
 using test::random_tensor;
+using test::sentence_of;
 
 namespace {
 
@@ -86,6 +88,25 @@ TEST_CASE("linear: 16-bit weights, and none of x") {
   const Tensor y = linear(exec, Tensor::zeros({1, 0}, DType::kFloat32),
                           Tensor::zeros({30, 0}, DType::kFloat32), bias);
   CHECK(std::memcmp(y.raw(), bias.raw(), bias.bytes()) == 0);
+}
+
+TEST_CASE("linear and embedding: 16-bit weights in double are their values") {
+  Exec exec({.dtype = DType::kFloat64, .threads = 1});
+  const Tensor x = random_tensor({4, 20}, 7), w = random_tensor({30, 20}, 8);
+  const Tensor tokens = Tensor::from(std::vector<std::int32_t>{29, 0, 7}, {3});
+  for (const DType dtype : {DType::kBFloat16, DType::kFloat16}) {
+    const Tensor narrow = w.to(dtype), wide = narrow.to(DType::kFloat64);
+    CHECK_FALSE(same(wide, w));
+    CHECK(same(linear(exec, x, narrow), linear(exec, x, wide)));
+    CHECK(same(embedding(exec, tokens, narrow), embedding(exec, tokens, wide)));
+    Tape tape;
+    tape.watch(narrow);
+    const TapeScope scope(exec, &tape);
+    const Tensor y = linear(exec, x, narrow);
+    backward(exec, tape, {{y, y}});
+    CHECK(tape.gradient(narrow).dtype() == DType::kFloat64);
+  }
+  sentence_of(ErrorCode::kDType, [&] { linear(exec, x, w.to(DType::kFloat32)); });
 }
 
 TEST_CASE("linear: a changed weight is packed again, a held copy stays") {

@@ -91,7 +91,8 @@ TEST_CASE("mamba starts as its paper says") {
   std::map<std::string, Tensor> named;
   layer.visit_parameters([&](const std::string& name, const Tensor& value, ParameterGroup group) {
     named[name] = value;
-    CHECK((group == ParameterGroup::kStateSpace) == (name == "A_log" || name == "D"));
+    CHECK((group == ParameterGroup::kStateSpace) == (name == "A_log" || name == "dt_proj.bias"));
+    CHECK((group == ParameterGroup::kNoDecay) == (name == "D" || name == "conv1d.bias"));
   });
   CHECK(named.at("conv1d.weight").shape() == Shape({80, 1, 4}));
   CHECK(named.at("A_log").data<double>()[16 + 2] == Approx(std::log(3.0)));

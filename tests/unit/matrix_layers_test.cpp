@@ -4,6 +4,7 @@
 
 #include "matrix_state_support.h"
 
+#include <rill/model/registry.h>
 #include <rill/rnn/rnn.h>
 #include <rill/tests/support/catch.h>
 #include <rill/tests/support/gradcheck.h>
@@ -112,4 +113,29 @@ TEST_CASE("layers with matrix states have their published sizes") {
   CHECK(shape_of(gla, "gk_proj.0.weight") == Shape({16, 1024}));
   CHECK(shape_of(gla, "gk_proj.1.weight") == Shape({512, 16}));
   CHECK_THROWS_AS(Gla({.width = 48, .num_heads = 5}, DType::kFloat32, 0), Error);
+}
+
+TEST_CASE("retnet: the paper's variant has the paper's sizes, and sizes at every width") {
+  const auto layer = [](std::int64_t width, const char* variant) {
+    return make_layer("retnet", width, {{"variant", std::string(variant)}});
+  };
+  const auto memory = [&](std::int64_t width, const char* variant) {
+    return layer(width, variant)->state_spec().fields[0].shape;
+  };
+  CHECK(memory(768, "paper") == Shape({3, 256, 432}));
+  CHECK(memory(512, "paper") == Shape({2, 256, 432}));  // 864 in all, as the authors' small model
+  CHECK(memory(768, "fla") == Shape({8, 96, 192}));
+  for (std::int64_t width = 16; width <= 400; width += 16) {
+    CAPTURE(width);
+    const Shape paper = memory(width, "paper"), fla = memory(width, "fla");
+    CHECK(paper[0] * paper[1] == width);
+    CHECK(paper[1] % 2 == 0);
+    CHECK(static_cast<double>(paper[2]) / static_cast<double>(paper[1]) >= 5.0 / 3.0);
+    CHECK(3 * paper[2] < 5 * paper[1] + 3 * 16);
+    CHECK(fla[0] * fla[2] == 2 * width);
+  }
+  CHECK(make_layer("retnet", 768, {{"variant", std::string("paper")}, {"expand_v", 1.5}})
+            ->state_spec()
+            .fields[0]
+            .shape == Shape({3, 256, 384}));
 }

@@ -61,3 +61,13 @@ TEST_CASE("rill.options holds options of the layer alone") {
                                    "rill": {"layer": "gru", "options": {"hiden_size": 3}}})"),
                   Error);
 }
+
+TEST_CASE("values nested without end are refused") {
+  const auto nested = [](std::size_t depth) {
+    return R"({"model_type": "mamba", "hidden_size": 16, "num_hidden_layers": 1, "other": )" +
+           std::string(depth, '[') + std::string(depth, ']') + "}";
+  };
+  CHECK(parse_config(nested(32)).other_keys.size() > 64);
+  CHECK_THROWS_AS(parse_config(nested(100)), Error);
+  CHECK_THROWS_AS(parse_config(nested(1 << 20)), Error);  // deeper than the stack
+}

@@ -99,6 +99,49 @@ TEST_CASE("model: tiles and steps give the bits of one pass") {
   }
 }
 
+TEST_CASE("model: a pooled classifier's steps are its forward after 2^24 of them") {
+  ModelConfig config = ModelConfig::for_layer("mingru", 16, 1);
+  config.task = Task::kClassify;
+  config.input_size = 3;
+  config.output_size = 4;
+  Exec exec({.threads = 1});
+  for (const char* pooling : {"mean", "last"}) {
+    CAPTURE(pooling);
+    config.pooling = pooling;
+    const Model model(config);
+    Stepper stepper = model.prepare_step(exec, 1);
+    for (const double before : {0.0, 0x1p24 - 2, 0x1p24, 0x1p24 + 1}) {
+      CAPTURE(before);
+      const Tensor x = Tensor::empty({1, 7, 3}, DType::kFloat32);
+      Generator generator(11);
+      for (float& value : x.span<float>()) value = static_cast<float>(generator.normal());
+      State whole = model.initial_state(exec, 1);
+      if (config.pooling == "mean") {
+        whole.fields().back().copy_from(Tensor::full({1, 1}, DType::kInt64, before));
+        whole.fields()[whole.fields().size() - 2].copy_from(
+            Tensor::full({1, 16}, DType::kFloat64, before / 3));
+      }
+      State tiled = whole, stepped = whole;
+      const Tensor y = model.forward(exec, x, whole);
+      Tensor last;
+      model.forward_tiles(exec, x, tiled, 3,
+                          [&](std::int64_t, const Tensor& part) { last = part; });
+      const Tensor out = Tensor::empty({1, 4}, DType::kFloat32);
+      for (std::int64_t t = 0; t < 7; ++t)
+        REQUIRE(stepper.step(narrow_time(exec, x, t, 1).view({1, 3}), stepped, out) ==
+                StepStatus::kOk);
+      CHECK(same_bits(last, y));
+      CHECK(same_bits(out, y));
+      for (std::size_t f = 0; f < whole.fields().size(); ++f) {
+        CHECK(same_bits(whole.fields()[f], tiled.fields()[f]));
+        CHECK(same_bits(whole.fields()[f], stepped.fields()[f]));
+      }
+      if (config.pooling == "mean")
+        CHECK(static_cast<double>(whole.at("pool.count").data<std::int64_t>()[0]) == before + 7);
+    }
+  }
+}
+
 TEST_CASE("model: saved and loaded it gives the same bits; NaN is refused") {
   for (const LayerType& type : layer_types()) {
     CAPTURE(type.name);
@@ -160,5 +203,76 @@ TEST_CASE("objective: gradients through time chunks equal those of the whole seq
       // Sums over time in another order, in double.
       CHECK(error_of(cut.gradient(value), whole.gradient(value)) < 1e-12);
     });
+  }
+}
+
+TEST_CASE("model: tiles with segments give the bits of the sequences alone, in bounded memory") {
+  constexpr std::int64_t kLong = 5000;  // more than two tiles
+  for (const Task task : {Task::kPredictNext, Task::kClassify}) {
+    CAPTURE(to_string(task));
+    ModelConfig config = ModelConfig::for_layer("mamba", 8, 2);
+    config.task = task;
+    config.input_size = config.output_size = 2;
+    const Model model(config);
+    Exec exec({.threads = 1});
+    const auto make = [](std::int64_t batch, std::int64_t length) {
+      const Tensor x = Tensor::empty({batch, length, 2}, DType::kFloat32);
+      Generator generator(9);
+      for (float& value : x.span<float>()) value = static_cast<float>(generator.normal());
+      return x;
+    };
+    // Sequence s at [first, first + count) of row b, run alone: its outputs and its state are those
+    // of y [.., kLong, 2] and of row s of `state`.
+    const auto check_alone = [&](const Tensor& x, const Tensor& y, const State& state,
+                                 std::int64_t s, std::int64_t b, std::int64_t first,
+                                 std::int64_t count) {
+      const Tensor part = Tensor::empty({1, count, 2}, DType::kFloat32);
+      std::memcpy(part.raw(), x.data<float>() + (b * x.size(1) + first) * 2, part.bytes());
+      State own = model.initial_state(exec, 1);
+      const Tensor expected = model.forward(exec, part, own);
+      const float* at = task == Task::kClassify ? y.data<float>() + s * 2
+                                                : y.data<float>() + (b * x.size(1) + first) * 2;
+      CHECK(std::memcmp(at, expected.raw(), expected.bytes()) == 0);
+      const std::int64_t row[] = {s};
+      for (std::size_t f = 0; f < own.fields().size(); ++f)
+        CHECK(same_bits(state.select(row).fields()[f], own.fields()[f]));
+    };
+    {
+      const Tensor x = make(2, kLong);
+      const Segments lengths{.lengths = {kLong, 1500}};
+      State state = model.initial_state(exec, 2);
+      const Tensor y = model.forward(exec, x, state, &lengths);
+      check_alone(x, y, state, 0, 0, 0, kLong);
+      check_alone(x, y, state, 1, 1, 0, 1500);
+      if (task == Task::kPredictNext)
+        CHECK(std::all_of(y.data<float>() + (kLong + 1500) * 2, y.data<float>() + 2 * kLong * 2,
+                          [](float value) { return value == 0.0F; }));
+    }
+    {
+      const Tensor x = make(1, kLong);
+      const Segments packed{.offsets = {0, 2000, 2000, 2100, kLong}};
+      State state = model.initial_state(exec, 4);
+      const Tensor y = model.forward(exec, x, state, &packed);
+      check_alone(x, y, state, 0, 0, 0, 2000);
+      check_alone(x, y, state, 2, 0, 2000, 100);
+      check_alone(x, y, state, 3, 0, 2100, kLong - 2100);
+      Segments resets;
+      resets.reset = Tensor::zeros({1, kLong}, DType::kUInt8);
+      resets.reset.data<std::uint8_t>()[2100] = 1;
+      State last = model.initial_state(exec, 1);
+      const Tensor after = model.forward(exec, x, last, &resets);
+      check_alone(x, after, last, 0, 0, 2100, kLong - 2100);
+    }
+    const auto peak_of = [&](std::int64_t length) {
+      const Tensor x = make(1, length);
+      const Segments segments{.lengths = {length - 1}};
+      Exec fresh({.threads = 1});
+      State state = model.initial_state(fresh, 1);
+      const Tensor y = model.forward(fresh, x, state, &segments);
+      return static_cast<std::int64_t>(fresh.memory()->peak_bytes()) -
+             static_cast<std::int64_t>(y.bytes());
+    };
+    // One block of the pool is rounded up to its size class.
+    CHECK(peak_of(4 * kLong) < 1.1 * static_cast<double>(peak_of(kLong)));
   }
 }

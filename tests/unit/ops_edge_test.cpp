@@ -178,6 +178,7 @@ TEST_CASE("cross entropy of large logits is finite and counts what it should") {
 
 TEST_CASE("a dropout mask is a function of where it falls") {
   Exec exec({.threads = 2, .seed = 3});
+  const TrainingScope training(exec, true);
   Tape tape;
   const TapeScope scope(exec, &tape);
   const auto mask = [&](std::int64_t batch, std::int64_t time, std::int64_t length,
@@ -202,7 +203,15 @@ TEST_CASE("a dropout mask is a function of where it falls") {
   }
   // 7400 draws: five standard deviations.
   CHECK(std::abs(static_cast<double>(dropped) / 7400 - 0.25) < 5 * std::sqrt(0.25 * 0.75 / 7400));
-  const TapeScope off(exec, nullptr);
+  exec.set_step(0);
+  exec.set_seed(4);
+  CHECK_FALSE(same_bits(mask(2, 0, 100, 0), whole));
+  exec.set_seed(3);
+  {
+    const TapeScope off(exec, nullptr);  // a tape has no say in it
+    CHECK(same_bits(mask(2, 0, 100, 0), whole));
+  }
+  const TrainingScope inference(exec, false);
   CHECK(same_bits(dropout(exec, whole.view({2, 100, 37}), 0.25), whole));
 }
 
@@ -210,8 +219,8 @@ TEST_CASE("pooling cut anywhere is pooling of the whole") {
   Exec exec({.threads = 1});
   const Tensor x = floats({1, 11, 70}, 1);
   const auto pooled = [&](std::vector<std::int64_t> cuts) {
-    Tensor sum = exec.zeros({1, 70}), count = exec.zeros({1, 1}), last = exec.zeros({1, 70}), mean,
-           y;
+    Tensor sum = Tensor::zeros({1, 70}, DType::kFloat64),
+           count = Tensor::zeros({1, 1}, DType::kInt64), last = exec.zeros({1, 70}), mean, y;
     std::int64_t first = 0;
     cuts.push_back(11);
     for (const std::int64_t cut : cuts) {
@@ -224,16 +233,36 @@ TEST_CASE("pooling cut anywhere is pooling of the whole") {
     return std::vector{mean, y, sum, count, last};
   };
   const auto whole = pooled({});
-  CHECK(whole[3].data<float>()[0] == 11.0f);
+  CHECK(whole[3].data<std::int64_t>()[0] == 11);
   for (std::int64_t cut = 0; cut <= 11; ++cut) {
     const auto parts = pooled({cut, std::min<std::int64_t>(11, cut + 2)});
     for (std::size_t i = 0; i < whole.size(); ++i) CHECK(same_bits(parts[i], whole[i]));
   }
   // No steps at all: 0, and nothing divides by the count.
-  Tensor sum = exec.zeros({1, 70}), count = exec.zeros({1, 1});
+  Tensor sum = Tensor::zeros({1, 70}, DType::kFloat64),
+         count = Tensor::zeros({1, 1}, DType::kInt64);
   const Tensor none =
       mean_pool(exec, exec.empty({1, 0, 70}), sum, count, Sequence::batch(exec, 1, 0));
   CHECK(same_bits(none, Tensor::zeros({1, 70}, DType::kFloat32)));
+}
+
+TEST_CASE("mean pooling counts and sums past the digits of a float") {
+  // At 2^24 a float is full: adding 1 to it, or to a sum of that size, changes nothing.
+  constexpr std::int64_t kFull = std::int64_t{1} << 24;
+  for (const DType dtype : {DType::kFloat32, DType::kFloat64})
+    for (const std::int64_t before : {kFull - 1, kFull, kFull + 1, std::int64_t{1} << 40}) {
+      INFO(name_of(dtype) << " after " << before << " steps");
+      Exec exec({.dtype = dtype, .threads = 1});
+      const double start = static_cast<double>(before);  // the mean so far is 1
+      Tensor sum = Tensor::full({1, 3}, DType::kFloat64, start),
+             count = Tensor::full({1, 1}, DType::kInt64, start);
+      const Tensor x = Tensor::full({1, 5, 3}, dtype, 3.0);
+      const Tensor y = mean_pool(exec, x, sum, count, Sequence::batch(exec, 1, 5));
+      CHECK(count.data<std::int64_t>()[0] == before + 5);
+      CHECK(sum.data<double>()[2] == start + 15);
+      const Tensor expected = Tensor::full({1, 3}, dtype, (start + 15) / (start + 5));
+      CHECK(same_bits(y, expected));
+    }
 }
 
 TEST_CASE("packed and padded sequences are reversed alone") {
@@ -271,7 +300,8 @@ TEST_CASE("ops refuse what does not fit") {
   const Tensor x = floats({2, 3, 4}, 1), other = floats({2, 3, 5}, 2), vector = floats({3}, 3);
   const Tensor wide = random_tensor({2, 3, 4}, 1), nothing;
   const Sequence sequence = Sequence::batch(exec, 2, 4);
-  Tensor state = floats({2, 4}, 4), count = floats({2, 1}, 5);
+  Tensor state = floats({2, 4}, 4), count = Tensor::zeros({2, 1}, DType::kInt64);
+  Tensor sums = Tensor::zeros({2, 4}, DType::kFloat64);
   CHECK_THROWS_AS(silu(exec, nothing), Error);
   CHECK_THROWS_AS(silu(exec, wide), Error);
   CHECK_THROWS_AS(add(exec, x, other), Error);
@@ -297,7 +327,11 @@ TEST_CASE("ops refuse what does not fit") {
   CHECK_THROWS_AS(concat(exec, {}), Error);
   CHECK_THROWS_AS(concat(exec, std::vector{x, vector}), Error);
   CHECK_THROWS_AS(reverse_time(exec, x, sequence), Error);
-  CHECK_THROWS_AS(mean_pool(exec, x, state, count, sequence), Error);
+  CHECK_THROWS_AS(mean_pool(exec, x, sums, count, sequence), Error);
+  const Tensor eight = floats({2, 4, 4}, 6);
+  CHECK_NOTHROW(mean_pool(exec, eight, sums, count, sequence));
+  CHECK_THROWS_AS(mean_pool(exec, eight, state, count, sequence), Error);  // a float sum
+  CHECK_THROWS_AS(mean_pool(exec, eight, sums, state, sequence), Error);
   CHECK_THROWS_AS(last_pool(exec, x, state, Sequence::batch(exec, 3, 2)), Error);
   CHECK_THROWS_AS(cross_entropy(exec, x, Tensor::zeros({5}, DType::kInt64), 1.0), Error);
   CHECK_THROWS_AS(cross_entropy(exec, x, Tensor::full({6}, DType::kInt64, 4), 1.0), Error);

@@ -2,11 +2,15 @@
 // systems.
 #include <rill/core/core.h>
 #include <rill/hippo/kernel.h>
+#include <rill/hippo/nplr.h>
 #include <rill/hippo/transition.h>
 #include <rill/ssm/s4d.h>
 #include <rill/tests/support/catch.h>
 #include <rill/tests/support/gradcheck.h>
 
+#include <algorithm>
+#include <cmath>
+#include <complex>
 #include <cstring>
 #include <fstream>
 #include <map>
@@ -228,6 +232,141 @@ TEST_CASE("a rate of 2 reads every other sample") {
                half = coarse.forward(exec, signal(1000, 2e-3), b);
   // 1e-2: zero-order hold of a signal that moves by 2e-3 a step.
   CHECK(error(row_of(exec, half, 999), row_of(exec, full, 1998)) < 1e-2);
+}
+
+namespace {
+
+std::map<std::string, Tensor> parameters_of(const SequenceLayer& layer) {
+  std::map<std::string, Tensor> values;
+  layer.visit_parameters(
+      [&](const std::string& name, const Tensor& value, ParameterGroup) { values[name] = value; });
+  return values;
+}
+
+std::map<std::string, Tensor> parameters_with(
+    const std::vector<std::pair<std::string, OptionValue>>& set, std::int64_t width = 4) {
+  const LayerType& type = s4d_layer_type();
+  Options options(type.options);
+  for (const auto& [name, value] : set) options.set(name, value);
+  return parameters_of(*type.create(width, options, DType::kFloat64, 3));
+}
+
+}  // namespace
+
+TEST_CASE("every initialisation of S4D arrives in its parameters") {
+  constexpr double kPi = 3.14159265358979323846;
+  const double N = 16;
+  const auto frequency = [&](const std::string& name, double n) {
+    if (name == "lin") return kPi * n;
+    if (name == "inv") return N / kPi * (N / (2 * n + 1) - 1);
+    if (name == "inv2") return N / kPi * (N / (n + 1) - 1);
+    if (name == "quad") return (1 + 2 * n) * (1 + 2 * n) / kPi;
+    return 0.0;  // real
+  };
+  for (const std::string name : {"lin", "inv", "inv2", "quad", "real"})
+    for (const std::string prefix : {"", "diag-"}) {
+      INFO(prefix + name);
+      auto p = parameters_with({{"state_size", std::int64_t{16}}, {"init", prefix + name}});
+      for (std::int64_t n = 0; n < 8; ++n) {
+        const double re = name == "real" ? double(n) + 1 : 0.5;
+        CHECK(p["layer.kernel.A_real"].data<double>()[n] == Approx(std::log(re)).margin(1e-15));
+        // The clamp of state-spaces/s4: lin's mode 0 and real have a frequency of 1e-4.
+        CHECK(p["layer.kernel.A_imag"].data<double>()[n] ==
+              Approx(std::max(frequency(name, double(n)), 1e-4)).epsilon(1e-14));
+        CHECK(p["layer.kernel.B"].data<double>()[2 * n] == 1.0);
+        CHECK(p["layer.kernel.B"].data<double>()[2 * n + 1] == 0.0);
+      }
+    }
+  for (const std::string name :
+       {"legs", "legt", "lagt", "fourier", "fourier_decay", "fourier2", "foud", "legsd"}) {
+    INFO(name);
+    auto p = parameters_with({{"state_size", std::int64_t{16}}, {"init", name}});
+    const hippo::Nplr form = hippo::nplr(hippo::measure_from_name(name), 16, 2);
+    for (std::int64_t n = 0; n < 8; ++n) {
+      const std::complex<double> w = form.W[std::size_t(n)], b = form.B[std::size_t(n)];
+      CHECK(p["layer.kernel.A_real"].data<double>()[n] ==
+            Approx(std::log(std::max(-w.real(), 1e-4))).epsilon(1e-12));
+      CHECK(p["layer.kernel.A_imag"].data<double>()[n] ==
+            Approx(std::max(-w.imag(), 1e-4)).epsilon(1e-12));
+      CHECK(p["layer.kernel.B"].data<double>()[2 * n] == Approx(b.real()).margin(1e-12));
+      CHECK(p["layer.kernel.B"].data<double>()[2 * n + 1] == Approx(b.imag()).margin(1e-12));
+    }
+  }
+}
+
+TEST_CASE("S4D's options of the initialisation arrive in its parameters") {
+  const auto im = [](auto p, std::int64_t n) {
+    return p["layer.kernel.A_imag"].template data<double>()[n];
+  };
+  const auto re = [](auto p, std::int64_t n) {
+    return std::exp(p["layer.kernel.A_real"].template data<double>()[n]);
+  };
+  const auto b = [](auto p, std::int64_t n) {
+    const double* v = p["layer.kernel.B"].template data<double>() + 2 * n;
+    return std::complex<double>(v[0], v[1]);
+  };
+  const std::pair<std::string, OptionValue> lin{"init", std::string("lin")};
+  const auto plain = parameters_with({lin});
+  CHECK(re(parameters_with({lin, {"real_scale", 3.0}}), 5) == Approx(1.5));
+  CHECK(im(parameters_with({lin, {"imag_scale", 3.0}}), 5) == Approx(3.0 * im(plain, 5)));
+  const auto random_re = parameters_with({lin, {"real_random", true}});
+  const auto random_im = parameters_with({lin, {"imag_random", true}});
+  double mean_re = 0.0, mean_im = 0.0;
+  for (std::int64_t n = 0; n < 32; ++n) {
+    CHECK((re(random_re, n) >= 1e-4 * (1 - 1e-12) && re(random_re, n) < 1.0));
+    CHECK((im(random_im, n) >= 1e-4 && im(random_im, n) < im(plain, 1) * 32));
+    mean_re += re(random_re, n) / 32;
+    mean_im += im(random_im, n) / 32;
+  }
+  CHECK(mean_re == Approx(0.5).margin(0.26));  // 32 uniform draws: five standard errors
+  CHECK(mean_im / im(plain, 16) == Approx(1.0).margin(0.52));  // the same, of mode numbers
+  CHECK(im(random_im, 7) != im(plain, 7));
+  const auto turned = [&](const char* how) {
+    return b(parameters_with({lin, {"b_init", std::string(how)}}), 3);
+  };
+  const double angle = 2 * 3.14159265358979323846 * 3 / 64;
+  CHECK(turned("alternating") == -1.0);
+  CHECK(std::abs(turned("unit-cw") - std::polar(1.0, -angle)) < 1e-15);  // rounding
+  CHECK(std::abs(turned("unit-ccw") - std::polar(1.0, angle)) < 1e-15);  // rounding
+  CHECK(turned("random").imag() != 0.0);
+  CHECK(b(parameters_with({lin, {"b_scale", -2.5}}), 3) == -2.5);
+  const auto unit = parameters_with({lin, {"normalize", true}});
+  double variance = 0.0;
+  for (std::int64_t n = 0; n < 32; ++n)
+    variance += 2 * std::norm(b(unit, n) / std::complex<double>(re(unit, n), im(unit, n)));
+  CHECK(variance == Approx(1.0).epsilon(1e-6));  // of frequencies before mode 0's was clamped
+  CHECK_THROWS_AS(S4d({.width = 2, .real_scale = -1.0}, DType::kFloat32, 1), Error);
+  CHECK_THROWS_AS(S4d({.width = 2, .init = "lin", .b_init = "ones"}, DType::kFloat32, 1), Error);
+  CHECK_THROWS_AS(S4d({.width = 2, .dropout = 1.0}, DType::kFloat32, 1), Error);
+}
+
+TEST_CASE("S4D drops elements between GELU and linear map, while a tape records") {
+  const std::int64_t width = 16;
+  const S4d layer({.width = width, .activation = false, .dropout = 0.25}, DType::kFloat64, 2);
+  auto p = parameters_of(layer);
+  // glu(y, 40) = y: the first half of the map is the identity, the gate is open.
+  double* weight = p["output_linear.0.weight"].data<double>();
+  std::fill_n(weight, 2 * width * width, 0.0);
+  for (std::int64_t i = 0; i < width; ++i) weight[i * width + i] = 1.0;
+  p["output_linear.0.weight"].storage()->bump_version();
+  double* bias = p["output_linear.0.bias"].data<double>();
+  for (std::int64_t i = 0; i < 2 * width; ++i) bias[i] = i < width ? 0.0 : 40.0;
+  Exec exec({.dtype = DType::kFloat64, .threads = 1});
+  const Tensor x = random_tensor({2, 50, width}, 5);
+  State first = layer.initial_state(exec, 2), second = layer.initial_state(exec, 2);
+  const Tensor whole = layer.forward(exec, x, first);
+  Tape tape;
+  tape.watch(x);
+  const TapeScope scope(exec, &tape);
+  const Tensor dropped = layer.forward(exec, x, second);
+  std::int64_t zeros = 0;
+  for (std::int64_t i = 0; i < whole.numel(); ++i) {
+    const double y = dropped.data<double>()[i];
+    zeros += y == 0.0;
+    if (y != 0.0) REQUIRE(y == Approx(whole.data<double>()[i] / 0.75).epsilon(1e-12));
+  }
+  CHECK(double(zeros) / 1600 == Approx(0.25).margin(0.055));  // 1600 draws: five standard errors
+  CHECK(error(second.at("h"), first.at("h")) == 0.0);
 }
 
 TEST_CASE("every option of S4D makes a layer") {

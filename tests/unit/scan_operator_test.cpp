@@ -2,6 +2,7 @@
 // lengths.
 #include <rill/scan/algorithms.h>
 #include <rill/tests/support/catch.h>
+#include <rill/tests/unit/scan_rings.h>
 
 #include <array>
 #include <complex>
@@ -12,34 +13,9 @@ using namespace rill::scan;
 
 namespace {
 
-constexpr std::uint64_t kPrime = 1000003;
-
-// 2x2 matrices over Z_p; combine(earlier, later) = later * earlier.
-struct MatrixProduct {
-  using Element = std::array<std::uint64_t, 4>;
-  Element identity() const { return {1, 0, 0, 1}; }
-  Element combine(const Element& e, const Element& l) const {
-    return {(l[0] * e[0] + l[1] * e[2]) % kPrime, (l[0] * e[1] + l[1] * e[3]) % kPrime,
-            (l[2] * e[0] + l[3] * e[2]) % kPrime, (l[2] * e[1] + l[3] * e[3]) % kPrime};
-  }
-};
-
-// Integers modulo p, for affine maps over them.
-struct Mod {
-  std::uint64_t v = 0;
-  constexpr Mod() = default;
-  constexpr explicit Mod(std::uint64_t value) : v(value % kPrime) {}
-  friend Mod operator*(Mod a, Mod b) { return Mod(a.v * b.v); }
-  friend Mod operator+(Mod a, Mod b) { return Mod(a.v + b.v); }
-  friend bool operator==(Mod, Mod) = default;
-};
-
 static_assert(ScanOperator<MatrixProduct> && ScanOperator<Affine<Mod>> &&
               ScanOperator<Affine<double>> && ScanOperator<Affine<std::complex<double>>> &&
               ScanOperator<LogAffine<double>> && ScanOperator<Segmented<MatrixProduct>>);
-
-constexpr std::size_t kLengths[] = {0,  1,  2,  3,  4,  5,  7,  8,   9,   13,  15, 16,
-                                    17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 257};
 
 std::vector<MatrixProduct::Element> random_matrices(std::size_t n) {
   std::mt19937_64 random(n + 1);
@@ -121,6 +97,27 @@ TEST_CASE("scans equal their definition at every edge length, forward and revers
   }
 }
 
+TEST_CASE("blocks may run in any order and at once") {
+  const MatrixProduct op;
+  rill::ThreadPool pool(4);
+  const auto carry = random_matrices(1)[0];
+  for (const std::size_t n : kLengths) {
+    const auto x = random_matrices(n);
+    for (const Direction direction : {Direction::kForward, Direction::kReverse}) {
+      std::vector<MatrixProduct::Element> expected(n), shuffled(n), at_once(n);
+      const auto out = serial<MatrixProduct>(op, x, expected, carry, direction);
+      for (const std::size_t block : {1u, 3u, 16u}) {
+        CHECK(blocked<MatrixProduct>(op, x, shuffled, carry, block, direction, RunShuffled{}) ==
+              out);
+        CHECK(blocked<MatrixProduct>(op, x, at_once, carry, block, direction, RunOnPool{&pool}) ==
+              out);
+        CHECK(shuffled == expected);
+        CHECK(at_once == expected);
+      }
+    }
+  }
+}
+
 TEST_CASE("scans may be cut anywhere, and in place") {
   const MatrixProduct op;
   const auto x = random_matrices(65);
@@ -178,47 +175,27 @@ TEST_CASE("a scan of affine maps is the recurrence") {
   }
 }
 
-TEST_CASE("the adjoint of the affine recurrence is exact") {
-  // <dh, dh/dtheta> against the derivative of sum(dh h) + carry h_n, which is linear in each b and
-  // each single a.
+TEST_CASE("scans of complex affine maps are the recurrence, in either direction and any blocks") {
+  // Units times integers: exact in double.
   using C = std::complex<double>;
-  std::mt19937_64 random(9);
-  const auto draw = [&] {
-    return C(static_cast<double>(random() % 7) - 3, static_cast<double>(random() % 7) - 3);
-  };
-  for (const std::size_t n : {0u, 1u, 2u, 5u}) {
-    std::vector<AffineMap<C>> maps(n);
-    std::vector<C> dh(n);
-    for (std::size_t i = 0; i < n; ++i) maps[i] = {draw(), draw()}, dh[i] = draw();
-    for (const bool with_reset : {false, true}) {
-      std::vector<std::uint8_t> reset(with_reset ? n : 0);
-      if (with_reset && n > 2) reset[2] = 1;
-      const C h0 = draw(), carry = draw();
-      const auto run = [&](const std::vector<AffineMap<C>>& m, C h, std::vector<C>& states) {
-        states.clear();
-        for (std::size_t i = 0; i < m.size(); ++i) {
-          h = m[i](!reset.empty() && reset[i] ? C(0) : h);
-          states.push_back(h);
-        }
-        C loss = std::conj(carry) * h;  // real part: the inner product of pairs
-        for (std::size_t i = 0; i < m.size(); ++i) loss += std::conj(dh[i]) * states[i];
-        return loss.real();
-      };
-      std::vector<C> h, scratch, da(n), db(n);
-      const double loss = run(maps, h0, h);
-      const C dh0 = affine_adjoint<C>(maps, h, h0, dh, carry, da, db, reset);
-      // Small integers: differences of a function that is affine in one variable are exact.
-      for (const C unit : {C(1, 0), C(0, 1)}) {
-        const auto along = [&](C g) { return (std::conj(g) * unit).real(); };
-        CHECK(run(maps, h0 + unit, scratch) - loss == along(dh0));
-        for (std::size_t i = 0; i < n; ++i) {
-          auto moved = maps;
-          moved[i].a += unit;
-          CHECK(run(moved, h0, scratch) - loss == along(da[i]));
-          moved = maps;
-          moved[i].b += unit;
-          CHECK(run(moved, h0, scratch) - loss == along(db[i]));
-        }
+  constexpr C kUnits[] = {{1, 0}, {0, 1}, {-1, 0}, {0, -1}};
+  std::mt19937_64 random(11);
+  const auto integer = [&] { return static_cast<double>(random() % 9) - 4; };
+  for (const std::size_t n : kLengths) {
+    std::vector<AffineMap<C>> maps(n), scanned(n), in_blocks(n);
+    for (auto& map : maps) map = {kUnits[random() % 4], {integer(), integer()}};
+    const AffineMap<C> carry{kUnits[random() % 4], {integer(), integer()}};
+    for (const Direction direction : {Direction::kForward, Direction::kReverse}) {
+      const auto out = serial<Affine<C>>({}, maps, scanned, carry, direction);
+      for (const std::size_t block : {1u, 4u, 16u, 1000u}) {
+        CHECK(blocked<Affine<C>>({}, maps, in_blocks, carry, block, direction) == out);
+        CHECK(in_blocks == scanned);
+      }
+      C h = carry(C(3, -2));
+      for (std::size_t i = 0; i < n; ++i) {
+        const std::size_t at = direction == Direction::kForward ? i : n - 1 - i;
+        h = maps[at](h);
+        REQUIRE(scanned[at](C(3, -2)) == h);
       }
     }
   }
@@ -236,4 +213,67 @@ TEST_CASE("the log-domain operator is the plain one of logarithms") {
   CHECK(log_add_exp(none, none) == none);
   CHECK(log_add_exp(none, 3.0) == 3.0);
   CHECK(log_add_exp(1000.0, 1000.0) == Approx(1000.0 + std::log(2.0)));
+}
+
+namespace {
+
+// Positive maps as they are and as logarithms; a fifth of the a and of the b are 0.
+struct LogMaps {
+  std::vector<AffineMap<double>> plain;
+  std::vector<LogAffineMap<double>> logs;
+};
+
+LogMaps log_maps(std::size_t n) {
+  std::mt19937_64 random(n + 5);
+  std::uniform_real_distribution<double> uniform(0.1, 1.1);
+  LogMaps maps;
+  for (std::size_t i = 0; i < n; ++i) {
+    const double a = random() % 5 == 0 ? 0.0 : uniform(random);
+    const double b = random() % 5 == 0 ? 0.0 : uniform(random);
+    maps.plain.push_back({a, b});
+    maps.logs.push_back({std::log(a), std::log(b)});
+  }
+  return maps;
+}
+
+/// e^log is the value, to 1e-13: log's and exp's roundings over up to 257 steps without
+/// cancellation.
+bool same(const LogAffineMap<double>& log, const AffineMap<double>& plain) {
+  const auto close = [](double x, double y) { return std::abs(x - y) <= 1e-13 * y; };
+  return close(std::exp(log.log_a), plain.a) && close(std::exp(log.log_b), plain.b);
+}
+
+}  // namespace
+
+TEST_CASE("the log-domain operator is associative") {
+  const LogAffine<double> op;
+  const Affine<double> plain;
+  for (std::size_t seed = 0; seed < 200; ++seed) {
+    const LogMaps maps = log_maps(3 + seed);
+    const auto* x = &maps.logs[seed];
+    const auto* p = &maps.plain[seed];
+    const auto expected = plain.combine(plain.combine(p[0], p[1]), p[2]);
+    CHECK(same(op.combine(op.combine(x[0], x[1]), x[2]), expected));
+    CHECK(same(op.combine(x[0], op.combine(x[1], x[2])), expected));
+  }
+}
+
+TEST_CASE("scans in the log domain are the plain scans, in either direction and any blocks") {
+  const AffineMap<double> carry{0.7, 0.4};
+  const LogAffineMap<double> log_carry{std::log(0.7), std::log(0.4)};
+  for (const std::size_t n : kLengths) {
+    const LogMaps maps = log_maps(n);
+    std::vector<AffineMap<double>> plain(n);
+    std::vector<LogAffineMap<double>> logs(n);
+    for (const Direction direction : {Direction::kForward, Direction::kReverse}) {
+      const auto out = serial<Affine<double>>({}, maps.plain, plain, carry, direction);
+      CHECK(same(serial<LogAffine<double>>({}, maps.logs, logs, log_carry, direction), out));
+      for (std::size_t i = 0; i < n; ++i) REQUIRE(same(logs[i], plain[i]));
+      for (const std::size_t block : {1u, 5u, 16u, 1000u}) {
+        CHECK(same(blocked<LogAffine<double>>({}, maps.logs, logs, log_carry, block, direction),
+                   out));
+        for (std::size_t i = 0; i < n; ++i) REQUIRE(same(logs[i], plain[i]));
+      }
+    }
+  }
 }
