@@ -42,6 +42,13 @@ DeviceStatus launch_sum(const SumArgs&, const DeviceLaunch&);
 template <class S>
 DeviceStatus launch_squared_error_backward(const SquaredErrorBackwardArgs&, const DeviceLaunch&);
 
+/// y[i] = 0, i < count; y may be null: nothing is done.
+template <class S>
+DeviceStatus launch_zero(void* y, std::int64_t count, const DeviceLaunch&);
+template <class S>
+DeviceStatus launch_adamw(const AdamWArgs&, const DeviceLaunch&);
+template <class S>
+DeviceStatus launch_squared_norm(const SquaredNormArgs&, const DeviceLaunch&);
 template <class S>
 DeviceStatus launch_reorder(const ReorderArgs&, const DeviceLaunch&);
 template <class S>

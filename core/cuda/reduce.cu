@@ -259,6 +259,45 @@ void squared_error_backward_kernel(SquaredErrorBackwardArgs p) {
   }
 }
 
+// partial[b] = sum of x^2 over the block's tile, in double.
+template <class S>
+RILL_KERNEL(kThreads)
+void squared_norm_kernel(SquaredNormArgs p) {
+  RILL_SHARED(double, parts, kThreads / kWarpSize);
+  const std::int64_t first = block_index() * kSumTile;
+  const std::int64_t last = first + kSumTile < p.count ? first + kSumTile : p.count;
+  double sum = 0.0;
+  for (std::int64_t i = first + thread_index(); i < last; i += kThreads) {
+    const auto x = static_cast<double>(load<S>(p.x, i));
+    sum += x * x;
+  }
+  sum = block_sum<kThreads>(sum, Shared<double>(parts));
+  if (thread_index() == 0) p.partial[block_index()] = sum;
+}
+
+RILL_KERNEL(kThreads) void squared_norm_end_kernel(SquaredNormArgs p, std::int64_t tiles) {
+  RILL_SHARED(double, parts, kThreads / kWarpSize);
+  double sum = 0.0;
+  for (std::int64_t i = thread_index(); i < tiles; i += kThreads) sum += p.partial[i];
+  sum = block_sum<kThreads>(sum, Shared<double>(parts));
+  if (thread_index() == 0) *p.result = p.accumulate ? *p.result + sum : sum;
+}
+
+// Master weights and moments are Compute<S>.
+template <class S>
+RILL_KERNEL(kThreads)
+void adamw_kernel(AdamWArgs p) {
+  using C = Compute<S>;
+  C *value = static_cast<C*>(p.value), *m = static_cast<C*>(p.m), *v = static_cast<C*>(p.v);
+  for (std::int64_t i = grid_thread(); i < p.count; i += grid_threads()) {
+    const C g = C(p.gradient_scale) * load<S>(p.gradient, i);
+    m[i] = C(p.beta1) * m[i] + C(1.0 - p.beta1) * g;
+    v[i] = C(p.beta2) * v[i] + C(1.0 - p.beta2) * g * g;
+    value[i] =
+        C(p.keep) * value[i] - C(p.step_size) * m[i] / (sqrt(C(p.v_scale) * v[i]) + C(p.eps));
+  }
+}
+
 constexpr std::int64_t kNarrow = 512;  // rows that a warp handles as fast as a block
 
 }  // namespace
@@ -327,6 +366,22 @@ DeviceStatus launch_squared_error_backward(const SquaredErrorBackwardArgs& p,
                      on.stream, p);
 }
 
+template <class S>
+DeviceStatus launch_squared_norm(const SquaredNormArgs& p, const DeviceLaunch& on) {
+  const std::int64_t tiles = (p.count + kSumTile - 1) / kSumTile;
+  if (tiles > 0)
+    RILL_LAUNCH_OR_RETURN(squared_norm_kernel<S>, (Grid{tiles}), kThreads, 0, on.stream, p);
+  return RILL_LAUNCH(squared_norm_end_kernel, Grid{}, kThreads, 0, on.stream, p, tiles);
+}
+
+template <class S>
+DeviceStatus launch_adamw(const AdamWArgs& p, const DeviceLaunch& on) {
+  if (p.count == 0) return 0;
+  return RILL_LAUNCH(adamw_kernel<S>, grid_for(p.count, kThreads), kThreads, 0, on.stream, p);
+}
+
+RILL_INSTANTIATE(launch_squared_norm, SquaredNormArgs)
+RILL_INSTANTIATE(launch_adamw, AdamWArgs)
 RILL_INSTANTIATE(launch_column_sum, ColumnSumArgs)
 RILL_INSTANTIATE(launch_norm, NormArgs)
 RILL_INSTANTIATE(launch_norm_backward, NormBackwardArgs)

@@ -123,10 +123,60 @@ void last_pool_backward_kernel(LastPoolBackwardArgs p) {
   }
 }
 
+/// The step of a row from which its running state counts: its last reset, or 0.
+RILL_DEVICE std::int64_t last_reset(const SeqArgs& sequence, std::int64_t row, bool& reset) {
+  reset = false;
+  if (!sequence.reset) return 0;
+  for (std::int64_t t = sequence.length[row] - 1; t >= 0; --t)
+    if (sequence.reset[sequence.start[row] + t]) {
+      reset = true;
+      return t;
+    }
+  return 0;
+}
+
+// One thread a row and channel: sums run in the order of time, in double, as on the CPU.
 template <class S>
-DeviceStatus zero(void* y, std::int64_t count, const DeviceLaunch& on) {
-  if (count == 0) return 0;
-  return RILL_LAUNCH(zero_kernel<S>, grid_for(count, kThreads), kThreads, 0, on.stream, y, count);
+RILL_KERNEL(kThreads)
+void mean_pool_kernel(MeanPoolArgs p) {
+  for (std::int64_t i = grid_thread(); i < p.sequence.rows * p.channels; i += grid_threads()) {
+    const std::int64_t row = i / p.channels, c = i % p.channels;
+    const std::int64_t start = p.sequence.start[row], length = p.sequence.length[row];
+    bool reset = false;
+    const std::int64_t first = last_reset(p.sequence, row, reset);
+    double sum = reset ? 0.0 : p.sum_in[i];
+    for (std::int64_t t = start + first; t < start + length; ++t)
+      sum += static_cast<double>(load<S>(p.x, t * p.channels + c));
+    const std::int64_t count = (reset ? 0 : p.count_in[row]) + length - first;
+    p.sum_out[i] = sum;
+    store<S>(p.y, i, static_cast<Compute<S>>(count > 0 ? sum / static_cast<double>(count) : 0.0));
+  }
+}
+
+// Only now: count_out may be count_in, which all channels of a row read.
+RILL_KERNEL(kThreads) void mean_pool_count_kernel(MeanPoolArgs p) {
+  for (std::int64_t row = grid_thread(); row < p.sequence.rows; row += grid_threads()) {
+    bool reset = false;
+    const std::int64_t first = last_reset(p.sequence, row, reset);
+    p.count_out[row] = (reset ? 0 : p.count_in[row]) + p.sequence.length[row] - first;
+  }
+}
+
+template <class S>
+RILL_KERNEL(kThreads)
+void mean_pool_backward_kernel(MeanPoolBackwardArgs p) {
+  using C = Compute<S>;
+  for (std::int64_t i = grid_thread(); i < p.sequence.rows * p.channels; i += grid_threads()) {
+    const std::int64_t row = i / p.channels, c = i % p.channels;
+    const std::int64_t count = p.count_out[row];
+    bool reset = false;
+    const std::int64_t first = last_reset(p.sequence, row, reset);
+    const C dsum = (p.dy && count > 0 ? load<S>(p.dy, i) / static_cast<C>(count) : C(0)) +
+                   (p.dsum_out ? load<S>(p.dsum_out, i) : C(0));
+    if (p.dsum_in) store<S>(p.dsum_in, i, reset ? C(0) : dsum);
+    for (std::int64_t t = 0; p.dx && t < p.sequence.length[row]; ++t)
+      store<S>(p.dx, (p.sequence.start[row] + t) * p.channels + c, t < first ? C(0) : dsum);
+  }
 }
 
 template <class S, class W>
@@ -136,6 +186,12 @@ DeviceStatus embed(const EmbeddingArgs& p, const DeviceLaunch& on) {
 }
 
 }  // namespace
+
+template <class S>
+DeviceStatus launch_zero(void* y, std::int64_t count, const DeviceLaunch& on) {
+  if (!y || count == 0) return 0;
+  return RILL_LAUNCH(zero_kernel<S>, grid_for(count, kThreads), kThreads, 0, on.stream, y, count);
+}
 
 template <class S>
 DeviceStatus launch_embedding(const EmbeddingArgs& p, const DeviceLaunch& on) {
@@ -162,7 +218,8 @@ DeviceStatus launch_embedding_backward(const EmbeddingBackwardArgs& p, const Dev
 template <class S>
 DeviceStatus launch_reorder(const ReorderArgs& p, const DeviceLaunch& on) {
   if (p.sequence.padded)
-    if (const DeviceStatus status = zero<S>(p.y, p.sequence.tokens * p.channels, on)) return status;
+    if (const DeviceStatus status = launch_zero<S>(p.y, p.sequence.tokens * p.channels, on))
+      return status;
   if (p.sequence.rows * p.sequence.max_length * p.channels == 0) return 0;
   Grid grid = grid_for(p.sequence.max_length * p.channels, kThreads);
   grid.y = p.sequence.rows > 65535 ? 65535 : p.sequence.rows;
@@ -179,13 +236,39 @@ DeviceStatus launch_last_pool(const LastPoolArgs& p, const DeviceLaunch& on) {
 template <class S>
 DeviceStatus launch_last_pool_backward(const LastPoolBackwardArgs& p, const DeviceLaunch& on) {
   if (p.dx)
-    if (const DeviceStatus status = zero<S>(p.dx, p.sequence.tokens * p.channels, on))
+    if (const DeviceStatus status = launch_zero<S>(p.dx, p.sequence.tokens * p.channels, on))
       return status;
   if (p.sequence.rows * p.channels == 0) return 0;
   return RILL_LAUNCH(last_pool_backward_kernel<S>, grid_for(p.sequence.rows * p.channels, kThreads),
                      kThreads, 0, on.stream, p);
 }
 
+template <class S>
+DeviceStatus launch_mean_pool(const MeanPoolArgs& p, const DeviceLaunch& on) {
+  if (p.sequence.rows == 0) return 0;
+  if (p.channels > 0)
+    RILL_LAUNCH_OR_RETURN(mean_pool_kernel<S>, grid_for(p.sequence.rows * p.channels, kThreads),
+                          kThreads, 0, on.stream, p);
+  return RILL_LAUNCH(mean_pool_count_kernel, grid_for(p.sequence.rows, kThreads), kThreads, 0,
+                     on.stream, p);
+}
+
+template <class S>
+DeviceStatus launch_mean_pool_backward(const MeanPoolBackwardArgs& p, const DeviceLaunch& on) {
+  if (p.sequence.padded)
+    if (const DeviceStatus status = launch_zero<S>(p.dx, p.sequence.tokens * p.channels, on))
+      return status;
+  if (p.sequence.rows * p.channels == 0) return 0;
+  return RILL_LAUNCH(mean_pool_backward_kernel<S>, grid_for(p.sequence.rows * p.channels, kThreads),
+                     kThreads, 0, on.stream, p);
+}
+
+template DeviceStatus launch_zero<float>(void*, std::int64_t, const DeviceLaunch&);
+#if !defined(__CUDACC__)
+template DeviceStatus launch_zero<double>(void*, std::int64_t, const DeviceLaunch&);
+#endif
+RILL_INSTANTIATE(launch_mean_pool, MeanPoolArgs)
+RILL_INSTANTIATE(launch_mean_pool_backward, MeanPoolBackwardArgs)
 RILL_INSTANTIATE(launch_embedding, EmbeddingArgs)
 RILL_INSTANTIATE(launch_embedding_backward, EmbeddingBackwardArgs)
 RILL_INSTANTIATE(launch_reorder, ReorderArgs)

@@ -291,22 +291,6 @@ RILL_KERNEL(kThreads) void clear_kernel(unsigned* words, std::int64_t count) {
   for (std::int64_t i = grid_thread(); i < count; i += grid_threads()) words[i] = 0;
 }
 
-template <class S>
-RILL_KERNEL(kThreads)
-void zero_kernel(void* y, std::int64_t count) {
-  for (std::int64_t i = grid_thread(); i < count; i += grid_threads())
-    store<S>(y, i, Compute<S>(0));
-}
-
-/// Tokens of no row become 0 (all of them do, and rows are written over).
-template <class S>
-DeviceStatus zero_gaps(const SeqArgs& sequence, void* y, std::int64_t width,
-                       const DeviceLaunch& on) {
-  const std::int64_t count = sequence.tokens * width;
-  if (!sequence.padded || count == 0) return 0;
-  return RILL_LAUNCH(zero_kernel<S>, grid_for(count, kThreads), kThreads, 0, on.stream, y, count);
-}
-
 template <class Scan>
 DeviceStatus run_scan(const Scan& scan, const SeqArgs& sequence, std::int64_t channels,
                       const DeviceLaunch& on) {

@@ -196,21 +196,6 @@ void dweight_kernel(CausalConvBackwardArgs p, const void* partial, std::int64_t 
   }
 }
 
-template <class S>
-RILL_KERNEL(kThreads)
-void zero_kernel(void* y, std::int64_t count) {
-  for (std::int64_t i = grid_thread(); i < count; i += grid_threads())
-    store<S>(y, i, Compute<S>(0));
-}
-
-template <class S>
-DeviceStatus zero_gaps(const SeqArgs& sequence, void* y, std::int64_t width,
-                       const DeviceLaunch& on) {
-  const std::int64_t count = sequence.tokens * width;
-  if (!sequence.padded || count == 0) return 0;
-  return RILL_LAUNCH(zero_kernel<S>, grid_for(count, kThreads), kThreads, 0, on.stream, y, count);
-}
-
 Grid row_grid(const SeqArgs& sequence, std::int64_t count) {
   Grid grid = grid_for(count, kThreads);
   grid.y = sequence.rows > 65535 ? 65535 : sequence.rows;

@@ -1,7 +1,7 @@
 // Device code's view of the rows of a sequence (core/seq_args.h).
 #pragma once
 
-#include <rill/core/cuda/device.h>
+#include <rill/core/cuda/launch.h>
 #include <rill/core/seq_args.h>
 
 namespace rill {
@@ -30,5 +30,12 @@ struct DeviceRow {
   }
   RILL_DEVICE bool cut_out() const { return reverse && reset && length > 0 && reset[start] != 0; }
 };
+
+/// Where some tokens belong to no row, all of y [tokens, width] becomes 0; rows are written after.
+template <class S>
+DeviceStatus zero_gaps(const SeqArgs& sequence, void* y, std::int64_t width,
+                       const DeviceLaunch& on) {
+  return sequence.padded ? launch_zero<S>(y, sequence.tokens * width, on) : 0;
+}
 
 }  // namespace rill

@@ -215,19 +215,6 @@ void add_rows_kernel(SelectiveScanBackwardArgs q) {
   }
 }
 
-template <class S>
-RILL_KERNEL(256)
-void zero_kernel(void* y, std::int64_t count) {
-  for (std::int64_t i = grid_thread(); i < count; i += grid_threads())
-    store<S>(y, i, Compute<S>(0));
-}
-
-template <class S>
-DeviceStatus zero(void* y, std::int64_t count, const DeviceLaunch& on) {
-  if (!y || count == 0) return 0;
-  return RILL_LAUNCH(zero_kernel<S>, grid_for(count, 256), 256, 0, on.stream, y, count);
-}
-
 }  // namespace
 
 template <class S>
@@ -236,13 +223,10 @@ DeviceStatus launch_selective_scan_backward(const SelectiveScanBackwardArgs& q,
   const SelectiveScanArgs& p = q.forward;
   const int lanes = selective_lanes(p.states);
   if (lanes == 0) return kSizeNotSupported;
-  if (p.sequence.padded) {
-    const std::int64_t wide = p.sequence.tokens * p.channels, narrow = p.sequence.tokens * p.states;
-    for (void* out : {q.dx, q.ddt, q.dz})
-      if (const DeviceStatus status = zero<S>(out, wide, on)) return status;
-    for (void* out : {q.db, q.dc})
-      if (const DeviceStatus status = zero<S>(out, narrow, on)) return status;
-  }
+  for (void* out : {q.dx, q.ddt, q.dz})
+    if (const DeviceStatus status = zero_gaps<S>(p.sequence, out, p.channels, on)) return status;
+  for (void* out : {q.db, q.dc})
+    if (const DeviceStatus status = zero_gaps<S>(p.sequence, out, p.states, on)) return status;
   if (p.sequence.rows == 0 || p.channels == 0) return 0;
   const std::int64_t tile = kSelectiveThreads / lanes, tiles = (p.channels + tile - 1) / tile;
   for (std::int64_t row = 0; row < p.sequence.rows; row += 65535) {

@@ -15,13 +15,6 @@ void prepare_kernel(SelectivePrepareArgs p) {
   }
 }
 
-template <class S>
-RILL_KERNEL(256)
-void zero_kernel(void* y, std::int64_t count) {
-  for (std::int64_t i = grid_thread(); i < count; i += grid_threads())
-    store<S>(y, i, Compute<S>(0));
-}
-
 // Grid: x channel tiles, y rows.
 template <class S>
 RILL_KERNEL(kSelectiveThreads)
@@ -85,9 +78,7 @@ DeviceStatus launch_selective_prepare(const SelectivePrepareArgs& p, const Devic
 
 template <class S>
 DeviceStatus launch_selective_scan(const SelectiveScanArgs& p, const DeviceLaunch& on) {
-  const std::int64_t count = p.sequence.tokens * p.channels;
-  if (p.sequence.padded && count > 0)
-    RILL_LAUNCH_OR_RETURN(zero_kernel<S>, grid_for(count, 256), 256, 0, on.stream, p.y, count);
+  if (const DeviceStatus status = zero_gaps<S>(p.sequence, p.y, p.channels, on)) return status;
   if (p.sequence.rows * p.channels == 0) return 0;
   const int lanes = selective_lanes(p.states);
   if (lanes == 0) return kSizeNotSupported;
