@@ -7,7 +7,7 @@
 // the end are zeros: neither changes a sum.
 #pragma once
 
-#include <rill/core/cuda/device.h>
+#include <rill/core/cuda/rows.h>
 #include <rill/scan/matrix_kernels.h>
 
 namespace rill {
@@ -16,31 +16,6 @@ namespace rill {
 constexpr std::int64_t kMaxDeviceKeys = 1024;
 /// cudaErrorInvalidValue.
 constexpr DeviceStatus kInvalidValue = 1;
-
-RILL_DEVICE bool fresh_at(const SeqArgs& s, std::int64_t token) {
-  return s.reset != nullptr && s.reset[token] != 0;
-}
-
-/// The tokens [first, last) behind row `row` that belong to no row.
-struct TokenRange {
-  std::int64_t first, last;
-};
-RILL_DEVICE TokenRange padding_behind(const SeqArgs& s, std::int64_t row) {
-  if (!s.padded) return {0, 0};
-  return {s.start[row] + s.length[row], row + 1 < s.rows ? s.start[row + 1] : s.tokens};
-}
-
-/// Zeroes columns [column, column + count) of `array` [tokens, channels] for the tokens behind a
-/// row; all threads of the block take part.
-template <class S>
-RILL_DEVICE void clear_behind(const SeqArgs& s, std::int64_t row, void* array,
-                              std::int64_t channels, std::int64_t column, std::int64_t count) {
-  if (!array || count <= 0) return;
-  const TokenRange tokens = padding_behind(s, row);
-  for (std::int64_t i = thread_index(); i < (tokens.last - tokens.first) * count;
-       i += block_threads())
-    store<S>(array, (tokens.first + i / count) * channels + column + i % count, Compute<S>(0));
-}
 
 /// Rows of `width` numbers from memory, `stride` apart, to shared memory, `padded` apart and filled
 /// up with zeros; all threads of the block take part. Null gives `otherwise`.

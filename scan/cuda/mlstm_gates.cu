@@ -18,8 +18,10 @@ constexpr int kForwardWarps = 4;  // rows and heads of a block
 constexpr int kBackThreads = 128;
 
 // The plain loops' smallest divisor: a token that reads nothing must give 0, not 0 / 0.
-RILL_DEVICE float smallest_normal(float) { return 1.17549435e-38f; }
-RILL_DEVICE double smallest_normal(double) { return 2.2250738585072014e-308; }
+template <class C>
+RILL_DEVICE C smallest_normal() {
+  return sizeof(C) == 4 ? C(1.17549435e-38f) : C(2.2250738585072014e-308);
+}
 
 template <class C>
 RILL_DEVICE C larger(C a, C b) {
@@ -90,7 +92,7 @@ void mlstm_gates_kernel(MlstmGatesArgs p) {
     if (!has_step) continue;
     store<S>(p.decay, own, my_decay);
     store<S>(p.gain, own, my_gain);
-    store<S>(p.divisor, own, larger(larger(fabs(my_dot), exp(-my_m)), smallest_normal(my_dot)));
+    store<S>(p.divisor, own, larger(larger(fabs(my_dot), exp(-my_m)), smallest_normal<C>()));
     if (p.dot) store<S>(p.dot, own, my_dot);
     if (p.chose_input) store<S>(p.chose_input, own, my_forget >= my_input ? C(0) : C(1));
   }

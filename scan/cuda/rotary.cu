@@ -1,7 +1,8 @@
 // Rotation by position (rotary.h). The angle is position * theta in double, and its cosine and sine
 // are taken in double before they are rounded: in float t * theta alone is wrong by 3e-3 at t =
 // 1e6. They are the same for all heads: a thread takes a plane of a token through all its heads, so
-// that neighbouring threads touch neighbouring channels.
+// that neighbouring threads touch neighbouring channels. (The kernel's few bytes of stack are those
+// of the double cosine's reduction of large angles.)
 #include <rill/core/cuda/launch.h>
 #include <rill/scan/cuda/launch.h>
 #include <rill/scan/cuda/matrix_tile.h>
