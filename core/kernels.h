@@ -12,7 +12,7 @@
 namespace rill {
 
 struct CoreKernels {
-  Kernel<PackArgs> pack = nullptr;
+  Kernel<PackArgs> pack = nullptr;  // null: weights are read in place (LinearArgs)
   std::int64_t (*packed_bytes)(std::int64_t n, std::int64_t k, DType weight) = nullptr;
   Kernel<LinearArgs> linear = nullptr;
   Kernel<EmbeddingArgs> embedding = nullptr;
@@ -52,7 +52,7 @@ const CoreKernels& cpu_core_kernels_f32();
 const CoreKernels& cpu_core_kernels_f64();
 /// The plain loops in float: what the vector kernels are tested against.
 const CoreKernels& cpu_core_kernels_plain_f32();
-/// Null where the build has no CUDA.
-const CoreKernels* cuda_core_kernels();
+/// Null where the build has no CUDA, or the dtype no CUDA form.
+const CoreKernels* cuda_core_kernels(DType dtype);
 
 }  // namespace rill

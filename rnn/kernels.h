@@ -27,5 +27,7 @@ const RnnKernels& cpu_rnn_kernels_f32();
 const RnnKernels& cpu_rnn_kernels_f64();
 /// The double's loops in float (PlainKernels).
 const RnnKernels& cpu_rnn_kernels_plain_f32();
+/// Null where the build has no CUDA, or the dtype no CUDA form.
+const RnnKernels* cuda_rnn_kernels(DType dtype);
 
 }  // namespace rill

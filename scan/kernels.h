@@ -15,6 +15,8 @@
 namespace rill {
 
 struct ScanKernels {
+  /// Channels of a tile of the selective scan's way back; null: kSelectiveTile.
+  std::int64_t (*selective_tile)(std::int64_t states) = nullptr;
   Kernel<AffineScanArgs> affine_scan = nullptr;
   Kernel<AffineScanBackwardArgs> affine_scan_backward = nullptr;
   Kernel<TransposeArgs> transpose = nullptr;
@@ -54,6 +56,6 @@ const ScanKernels& cpu_scan_kernels_f64();
 /// The double's loops in float (PlainKernels).
 const ScanKernels& cpu_scan_kernels_plain_f32();
 /// Null where the build has no CUDA.
-const ScanKernels* cuda_scan_kernels();
+const ScanKernels* cuda_scan_kernels(DType dtype);
 
 }  // namespace rill

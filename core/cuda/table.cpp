@@ -1,6 +1,7 @@
 // The CUDA back end's table of core kernels: each entry hands its arguments to a launcher. Compiled
 // twice: beside the kernels that nvcc builds, and beside the execution model's.
 #include <rill/core/cuda/launch.h>
+#include <rill/core/cuda/on_device.h>
 #include <rill/core/kernels.h>
 
 namespace rill {
@@ -27,6 +28,8 @@ CoreKernels make_table() {
   table.fill = on_device<FillArgs, launch_fill<S>>;
   table.dropout = on_device<DropoutArgs, launch_dropout<S>>;
   table.reorder = on_device<ReorderArgs, launch_reorder<S>>;
+  table.mean_pool = on_device<MeanPoolArgs, launch_mean_pool<S>>;
+  table.mean_pool_backward = on_device<MeanPoolBackwardArgs, launch_mean_pool_backward<S>>;
   table.last_pool = on_device<LastPoolArgs, launch_last_pool<S>>;
   table.last_pool_backward = on_device<LastPoolBackwardArgs, launch_last_pool_backward<S>>;
   table.cross_entropy = on_device<CrossEntropyArgs, launch_cross_entropy<S>>;
@@ -35,6 +38,8 @@ CoreKernels make_table() {
   table.sum = on_device<SumArgs, launch_sum<S>>;
   table.squared_error_backward =
       on_device<SquaredErrorBackwardArgs, launch_squared_error_backward<S>>;
+  table.adamw = on_device<AdamWArgs, launch_adamw<S>>;
+  table.squared_norm = on_device<SquaredNormArgs, launch_squared_norm<S>>;
   return table;
 }
 

@@ -5,11 +5,11 @@
 
 #include <rill/scan/cuda/launch_scan.h>
 #include <rill/scan/cuda/row_walk.h>
+#include <rill/scan/cuda/selective_tile.h>
 
 namespace rill {
 
-constexpr int kSelectiveThreads = 128;
-constexpr int kPer = 4;  // states of a thread
+constexpr int kPer = kSelectiveStates;
 
 template <class C>
 RILL_DEVICE C decay_of(C delta_a);
@@ -52,13 +52,6 @@ template <class T>
 RILL_DEVICE T sum_over_states(T value, int lanes) {
   for (int mask = 1; mask < lanes; mask *= 2) value += shuffle_xor(value, mask);
   return value;
-}
-
-/// Lanes a channel; 0 where `states` are too many.
-inline int selective_lanes(std::int64_t states) {
-  int lanes = 1;
-  while (lanes < kWarpSize && lanes * kPer < states) lanes *= 2;
-  return lanes * kPer >= states ? lanes : 0;
 }
 
 }  // namespace rill
