@@ -52,6 +52,9 @@ const CoreKernels& cpu_core_kernels_plain_f32() {
     kernels.linear = linear_plain_f32;
     kernels.embedding = embedding_f32;
     kernels.embedding_backward = embedding_backward_f32;
+    // Plain loops already, on transforms in double.
+    kernels.fft_conv = fft_conv_f32;
+    kernels.fft_conv_backward = fft_conv_backward_f32;
     cpu::add_movement<float>(kernels);
     cpu::add_optimizer<float>(kernels);
     cpu::add_plain<float>(kernels);

@@ -3,28 +3,59 @@
 #include <rill/core/kernel.h>
 #include <rill/core/ops.h>
 
+#include <cmath>
 #include <cstring>
 
 namespace rill::laws {
 
+namespace {
+
+// Small beside the initial values that are not 0, and enough for every data-dependent gate to move.
+constexpr double kMoved = 0.1;
+
+std::unique_ptr<SequenceLayer> moved_layer(const Variant& variant, std::int64_t width,
+                                           std::uint64_t seed) {
+  auto layer = make_layer(variant.layer, width, variant.options, DType::kFloat32, seed);
+  layer->visit_parameters([&](const std::string& name, const Tensor& value, ParameterGroup) {
+    const Tensor moved = value.clone();
+    Generator generator(seed, "moved " + name);
+    for (float& element : moved.span<float>())
+      element += static_cast<float>(generator.uniform(-kMoved, kMoved));
+    value.copy_from(moved);
+  });
+  return layer;
+}
+
+}  // namespace
+
 std::unique_ptr<SequenceLayer> Subject::make(std::int64_t width, DType precision,
                                              std::uint64_t seed) const {
-  auto layer = make_layer(type->name, width, {}, precision, seed);
+  auto layer = moved_layer(*variant, width, seed);
   if (precision == DType::kFloat64) {
-    const auto single = make_layer(type->name, width, {}, DType::kFloat32, seed);
-    const std::vector<Tensor> from = single->parameters();
-    const std::vector<Tensor> to = layer->parameters();
+    const auto single = std::move(layer);
+    layer = make_layer(variant->layer, width, variant->options, precision, seed);
+    const std::vector<Tensor> from = single->parameters(), to = layer->parameters();
     for (std::size_t i = 0; i < to.size(); ++i) to[i].copy_from(from[i]);
   }
-  return fault.empty() ? std::move(layer) : with_fault(std::move(layer), fault);
+  if (fault.empty()) return layer;
+  Subject whole = *this;
+  whole.fault.clear();
+  return with_fault(std::move(layer), whole.make(width, precision, seed), fault);
 }
 
 void Finding::add(double e, double b) {
-  const double excess = std::isnan(e) ? std::numeric_limits<double>::infinity() : e - b;
+  const double excess =
+      std::isfinite(e) && std::isfinite(b) ? e - b : std::numeric_limits<double>::infinity();
+  any_ = true;
   if (!(excess > worst_)) return;
   worst_ = excess;
   error = e;
   bound = b;
+}
+
+void Finding::add(bool ok) {
+  any_ = true;
+  if (!ok) add(std::numeric_limits<double>::infinity(), 0.0);
 }
 
 Tensor random_input(const Shape& shape, DType dtype, std::uint64_t seed, double scale) {
@@ -118,82 +149,84 @@ Run run_steps(Exec& exec, const SequenceLayer& layer, const Tensor& x, State sta
   return {join_time(outputs), std::move(state)};
 }
 
-namespace {
-
-// Fixed weights of the objective: different ones for each output and each field of the state.
-Tensor weights_like(const Tensor& y, std::uint64_t seed) {
-  return random_input(y.shape(), y.dtype(), 100 + seed);
+Reference reference(const Subject& subject, std::int64_t width, const Tensor& x,
+                    const State& initial, const std::function<void(const SequenceLayer&)>& change) {
+  const auto layer64 = subject.make(width, DType::kFloat64);
+  if (change) change(*layer64);
+  Exec exec64({.dtype = DType::kFloat64, .threads = 1});
+  Reference result{.exact = run(exec64, *layer64, x.to(DType::kFloat64),
+                                convert(initial, layer64->state_spec()))};
+  result.plain = result.exact;
+  if (subject.dtype == DType::kFloat32) {
+    const PlainKernels plain;
+    const auto layer = subject.make(width, DType::kFloat32);
+    if (change) change(*layer);
+    Exec exec({.threads = 1});
+    result.plain = run(exec, *layer, x, initial);
+  }
+  return result;
 }
 
-double weighted_sum(const Tensor& y, std::uint64_t seed) {
-  const Tensor a = y.to(DType::kFloat64), b = weights_like(y, seed).to(DType::kFloat64);
-  double sum = 0;
-  for (std::int64_t i = 0; i < a.numel(); ++i) sum += a.data<double>()[i] * b.data<double>()[i];
-  return sum;
+namespace {
+
+// Largest finite magnitude.
+double scale_of(const Tensor& array) {
+  double value = 0;
+  if (!array.defined()) return value;
+  for (const double element : array.to(DType::kFloat64).span<double>())
+    if (std::isfinite(element)) value = std::max(value, std::abs(element));
+  return value;
 }
 
 }  // namespace
 
-double objective(Exec& exec, const SequenceLayer& layer, const Tensor& x, const State& initial) {
-  const Run result = run(exec, layer, x, initial);
-  double sum = weighted_sum(result.y, 0);
-  for (std::size_t f = 0; f < result.state.fields().size(); ++f)
-    if (is_floating(result.state.fields()[f].dtype()))
-      sum += weighted_sum(result.state.fields()[f], f + 1);
-  return sum;
-}
-
-Gradient gradient(Exec& exec, const SequenceLayer& layer, const Tensor& x, const State& initial,
-                  const std::vector<std::int64_t>& cuts, const Segments* segments) {
-  std::vector<std::int64_t> edges = {0};
-  edges.insert(edges.end(), cuts.begin(), cuts.end());
-  edges.push_back(x.size(1));
-  std::vector<State> states = {initial};
-  for (std::size_t i = 0; i + 2 < edges.size(); ++i)
-    states.push_back(
-        run(exec, layer, steps_of(x, edges[i], edges[i + 1] - edges[i]), states.back()).state);
-  const Tensor weights =
-      weights_like(Tensor::empty({x.size(0), x.size(1), layer.output_size()}, x.dtype()), 0);
-  Tape tape;
-  std::vector<Tensor> d_state;
-  std::vector<Tensor> dx(edges.size() - 1);
-  for (std::size_t i = edges.size() - 1; i-- > 0;) {
-    const std::int64_t first = edges[i], count = edges[i + 1] - edges[i];
-    const Tensor part = steps_of(x, first, count);
-    State state = states[i];
-    std::vector<Tensor> leaves(state.fields().begin(), state.fields().end());
-    tape.watch(part);
-    for (const Tensor& leaf : leaves)
-      if (is_floating(leaf.dtype())) tape.watch(leaf);
-    Tensor y;
-    {
-      const TapeScope scope(exec, &tape);
-      y = layer.forward(exec, part, state, segments);
-    }
-    std::vector<std::pair<Tensor, Tensor>> seeds = {{y, steps_of(weights, first, count)}};
-    const bool last = i + 2 == edges.size();
-    for (std::size_t f = 0; f < leaves.size(); ++f) {
-      if (!is_floating(leaves[f].dtype())) continue;
-      if (last)
-        seeds.emplace_back(state.fields()[f], weights_like(leaves[f], f + 1));
-      else if (d_state[f].defined())
-        seeds.emplace_back(state.fields()[f], d_state[f]);
-    }
-    backward(exec, tape, std::move(seeds));
-    dx[i] = tape.gradient(part);
-    if (!dx[i].defined()) dx[i] = Tensor::zeros(part.shape(), part.dtype());
-    d_state.clear();
-    for (const Tensor& leaf : leaves) d_state.push_back(tape.gradient(leaf));
-    tape.next_part();
+void ArrayErrors::add(std::size_t array, const Tensor& got, const Tensor& plain,
+                      const Tensor& exact) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  sums_.resize(std::max(sums_.size(), array + 1));
+  Sum& sum = sums_[array];
+  if (exact.defined() && !is_floating(exact.dtype())) {
+    if (!test::same_bits(got, exact)) sum.got = kInfinity;
+    return;
   }
-  Gradient result{.x = join_time(dx), .state = d_state};
-  for (const Tensor& parameter : layer.parameters())
-    result.parameters.push_back(tape.gradient(parameter));
-  return result;
+  const double scale = scale_of(exact);
+  const auto error = [&](const Tensor& tensor) {
+    if (!exact.defined()) return largest(tensor) == 0 ? 0.0 : kInfinity;
+    if (!tensor.defined()) return scale;
+    const double relative = test::error_of(tensor, exact);  // zeros and infinities: exactly
+    return relative == 0 ? 0.0 : scale == 0 ? kInfinity : scale * relative;
+  };
+  sum.reference = std::max(sum.reference, scale);
+  sum.got = std::max(sum.got, error(got));
+  // A plain loop that finds a little where nothing is does not allow that to others.
+  if (scale > 0) sum.plain = std::max(sum.plain, error(plain));
 }
 
-double bound_of(double plain_error, DType dtype) {
-  return 2 * plain_error + 8 * test::epsilon_of(dtype);
+void ArrayErrors::judge(Finding& finding, DType dtype, double factor) const {
+  for (const Sum& sum : sums_) {
+    const double scale = sum.reference == 0 ? 1.0 : sum.reference;
+    finding.add(sum.got / scale, bound_of(sum.plain / scale, dtype, factor));
+  }
+}
+
+void add(ArrayErrors& errors, const Run& got, const Reference& expected) {
+  errors.add(0, got.y, expected.plain.y, expected.exact.y);
+  for (std::size_t f = 0; f < got.state.fields().size(); ++f)
+    errors.add(f + 1, got.state.fields()[f], expected.plain.state.fields()[f],
+               expected.exact.state.fields()[f]);
+}
+
+void compare(Finding& finding, const Subject& subject, const Run& got, const Reference& expected) {
+  ArrayErrors errors;
+  add(errors, got, expected);
+  errors.judge(finding, subject.dtype);
+}
+
+double bound_of(double plain_error, DType dtype, double factor) {
+  // A float loop whose own error is above 1e-3 computes something else: it bounds nothing.
+  constexpr double kWorstPlain = 1e-3;
+  if (!std::isfinite(plain_error)) return std::numeric_limits<double>::infinity();
+  return factor * std::min(plain_error, kWorstPlain) + 8 * test::epsilon_of(dtype);
 }
 
 const std::vector<Law>& all_laws() {
@@ -203,6 +236,7 @@ const std::vector<Law>& all_laws() {
     add_gradient_laws(all);
     add_state_laws(all);
     add_runtime_laws(all);
+    add_extreme_laws(all);
     return all;
   }();
   return laws;

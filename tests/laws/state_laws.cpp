@@ -22,26 +22,46 @@ Finding save_and_load(const Subject& subject) {
   const auto layer = subject.make();
   const Tensor x = random_input({2, kLength, layer->input_size()}, subject.dtype, 31);
   const Run whole = run(exec, *layer, x, layer->initial_state(exec, 2));
-  const Run half = run(exec, *layer, steps_of(x, 0, 13), layer->initial_state(exec, 2));
-  SafetensorsWriter writer;
-  half.state.save(writer);
-  std::string bytes;
-  const State loaded = State::load(written(writer, bytes), layer->state_spec());
-  finding.add(same_state(loaded, half.state));
-  const Run rest = run(exec, *layer, steps_of(x, 13, kLength - 13), loaded);
-  const Run straight = run(exec, *layer, steps_of(x, 13, kLength - 13), half.state);
-  finding.add(test::same_bits(rest.y, straight.y));
-  finding.add(same_state(rest.state, straight.state));
-  if (subject.type->flags.sequential)
-    finding.add(test::same_bits(rest.y, steps_of(whole.y, 13, kLength - 13)));
-  // A copy is a value: going on with one does not touch the other.
-  const State kept = half.state.clone();
-  run(exec, *layer, x, half.state);
-  finding.add(same_state(kept, half.state));
+  for (const std::int64_t at : {0, 1, 13, 16, 28, 29}) {
+    Run half = run(exec, *layer, steps_of(x, 0, at), layer->initial_state(exec, 2));
+    SafetensorsWriter writer;
+    half.state.save(writer);
+    std::string bytes;
+    const State loaded = State::load(written(writer, bytes), layer->state_spec());
+    finding.add(same_state(loaded, half.state));
+    const Tensor coming = steps_of(x, at, kLength - at);
+    const Run rest = run(exec, *layer, coming, loaded);
+    const Run straight = run(exec, *layer, coming, half.state);
+    finding.add(test::same_bits(rest.y, straight.y));
+    finding.add(same_state(rest.state, straight.state));
+    if (subject.sequential()) {
+      finding.add(test::same_bits(rest.y, steps_of(whole.y, at, kLength - at)));
+      finding.add(same_state(rest.state, whole.state));
+    }
+    // A copy is a value: going on with the one, in place, does not touch the other.
+    const State kept = half.state.clone();
+    layer->forward(exec, x, half.state);
+    finding.add(same_state(kept, loaded) && !same_state(kept, half.state));
+  }
   return finding;
 }
 
-// Outputs and gradients of sequences of several lengths, packed, padded and reset, against each run
+// The same bits; from a convolution by FFT, whose transform has the longest sequence's size, to
+// rounding.
+void same(Finding& finding, const Subject& subject, const Tensor& got, const Tensor& alone) {
+  if (subject.sequential())
+    finding.add(test::same_bits(got, alone));
+  else
+    finding.add(test::error_of(got, alone), bound_of(0, subject.dtype));
+}
+void same(Finding& finding, const Subject& subject, const State& got, const State& alone) {
+  if (subject.sequential())
+    finding.add(same_state(got, alone));
+  else
+    finding.add(state_error(got, alone), bound_of(0, subject.dtype));
+}
+
+// Outputs and states of sequences of several lengths, packed, padded and reset, against each run
 // alone.
 Finding segments(const Subject& subject) {
   Finding finding;
@@ -64,9 +84,9 @@ Finding segments(const Subject& subject) {
                               lengths[static_cast<std::size_t>(s)]);
     std::memcpy(padded.rows(s, 1).raw(), x.raw(), x.bytes());
     alone.push_back(run(exec, *layer, x, initial.select(row)));
-    finding.add(test::same_bits(
-        steps_of(together.y, offsets[static_cast<std::size_t>(s)], x.size(1)), alone.back().y));
-    finding.add(same_state(together.state.select(row), alone.back().state));
+    same(finding, subject, steps_of(together.y, offsets[static_cast<std::size_t>(s)], x.size(1)),
+         alone.back().y);
+    same(finding, subject, together.state.select(row), alone.back().state);
   }
 
   const Segments by_lengths{.lengths = lengths};
@@ -75,11 +95,11 @@ Finding segments(const Subject& subject) {
     const std::int64_t row[] = {s};
     const std::int64_t length = lengths[static_cast<std::size_t>(s)];
     const Tensor y = side_by_side.y.rows(s, 1).clone();
-    finding.add(test::same_bits(steps_of(y, 0, length), alone[static_cast<std::size_t>(s)].y));
+    same(finding, subject, steps_of(y, 0, length), alone[static_cast<std::size_t>(s)].y);
     const Tensor beyond = steps_of(y, length, 17 - length);
     finding.add(test::error_of(beyond, Tensor::zeros(beyond.shape(), beyond.dtype())) == 0);
-    finding.add(
-        same_state(side_by_side.state.select(row), alone[static_cast<std::size_t>(s)].state));
+    same(finding, subject, side_by_side.state.select(row),
+         alone[static_cast<std::size_t>(s)].state);
   }
 
   // A reset before step t is a fresh state there.
@@ -94,51 +114,103 @@ Finding segments(const Subject& subject) {
        {std::pair<std::int64_t, std::int64_t>{0, 5}, {5, 17}, {22, 1}, {23, 6}}) {
     if (first > 0) state = layer->initial_state(exec, 1);
     Run part = run(exec, *layer, steps_of(packed, first, count), std::move(state));
-    finding.add(test::same_bits(steps_of(one.y, first, count), part.y));
+    same(finding, subject, steps_of(one.y, first, count), part.y);
     state = std::move(part.state);
   }
-  finding.add(same_state(one.state, state));
+  same(finding, subject, one.state, state);
   return finding;
 }
 
-// No gradient passes a reset, and packed gradients are those of the sequences alone.
-Finding segment_gradients(const Subject& subject) {
-  Finding finding;
+// A stretch of tokens that is a sequence of its own, or lies between two resets.
+struct Piece {
+  std::int64_t first, count;
+  std::int64_t from;  // row of the initial state, or -1: a fresh one, which no gradient reaches
+  std::int64_t into;  // row of the final state, or -1: it is thrown away
+};
+
+std::vector<Tensor> row_of(const std::vector<Tensor>& fields, std::int64_t row) {
+  std::vector<Tensor> result;
+  for (const Tensor& field : fields)
+    result.push_back(field.defined() && row >= 0 ? field.rows(row, 1).clone() : Tensor());
+  return result;
+}
+
+void accumulate(const Tensor& sum, const Tensor& part) {
+  if (!part.defined()) return;
+  for (std::int64_t i = 0; i < sum.numel(); ++i) sum.data<double>()[i] += part.data<double>()[i];
+}
+
+// The gradient in double of all pieces, each run alone. dy [B, T, D_out]; pieces count tokens.
+Gradient gradient_of_pieces(const SequenceLayer& layer, const Tensor& x, const State& initial,
+                            const std::vector<Piece>& pieces, const Tensor& dy,
+                            const std::vector<Tensor>& d_final) {
   Exec exec({.dtype = DType::kFloat64, .threads = 1});
-  const auto layer = subject.make(16, DType::kFloat64);
-  const Tensor x = random_input({1, 12, layer->input_size()}, DType::kFloat64, 34);
-  const Tensor reset = Tensor::zeros({1, 12}, DType::kUInt8);
-  reset.data<std::uint8_t>()[7] = 1;
-  const Segments segments{.reset = reset};
-  const State initial = used_state(exec, *layer, 1, 35);
-  const Tensor weights = random_input({1, 12, layer->output_size()}, DType::kFloat64, 36);
-  const auto gradient_of = [&](const Tensor& input, const State& from, const Tensor& seed,
-                               const Segments* s) {
-    Tape tape;
-    State state = from;
-    tape.watch(input);
-    Tensor y;
-    {
-      const TapeScope scope(exec, &tape);
-      y = layer->forward(exec, input, state, s);
-    }
-    backward(exec, tape, {{y, seed}});
-    return tape.gradient(input);
+  const auto tokens = [](const Tensor& array) {
+    return array.view({1, array.size(0) * array.size(1), array.size(2)});
   };
-  const Tensor whole = gradient_of(x, initial, weights, &segments);
-  const Tensor head = gradient_of(steps_of(x, 0, 7), initial, steps_of(weights, 0, 7), nullptr);
-  const Tensor tail = gradient_of(steps_of(x, 7, 5), layer->initial_state(exec, 1),
-                                  steps_of(weights, 7, 5), nullptr);
-  finding.add(test::error_of(whole, join_time({head, tail})),
-              8 * test::epsilon_of(DType::kFloat64));
-  return finding;
+  Gradient sum{.x = Tensor::zeros(x.shape(), x.dtype())};
+  for (const Tensor& field : initial.fields())
+    sum.state.push_back(is_floating(field.dtype()) ? Tensor::zeros(field.shape(), field.dtype())
+                                                   : Tensor());
+  for (const Tensor& parameter : layer.parameters())
+    sum.parameters.push_back(Tensor::zeros(parameter.shape(), parameter.dtype()));
+  for (const Piece& piece : pieces) {
+    const std::int64_t row[] = {piece.from};
+    const State from = piece.from < 0 ? layer.initial_state(exec, 1) : initial.select(row);
+    const Gradient g = gradient(exec, layer, steps_of(tokens(x), piece.first, piece.count), from,
+                                {.dy = steps_of(tokens(dy), piece.first, piece.count),
+                                 .d_final = row_of(d_final, piece.into)});
+    accumulate(
+        tokens(sum.x).view({x.size(0) * x.size(1), x.size(2)}).rows(piece.first, piece.count), g.x);
+    for (std::size_t f = 0; f < g.state.size() && piece.from >= 0; ++f)
+      if (sum.state[f].defined()) accumulate(sum.state[f].rows(piece.from, 1), g.state[f]);
+    for (std::size_t p = 0; p < g.parameters.size(); ++p)
+      accumulate(sum.parameters[p], g.parameters[p]);
+  }
+  return sum;
+}
+
+// Gradients of x, parameters and initial state through `segments`, against those of the pieces.
+void segment_gradients(Finding& finding, const Subject& subject, const Tensor& x, std::int64_t rows,
+                       const Segments& segments, const std::vector<Piece>& pieces) {
+  Exec exec({.dtype = subject.dtype, .threads = 2});
+  const auto layer = subject.make(), layer64 = subject.make(16, DType::kFloat64);
+  const State initial = used_state(exec, *layer, rows, 35);
+  const Tensor dy = random_input({x.size(0), x.size(1), layer->output_size()}, subject.dtype, 36);
+  std::vector<Tensor> d_final, d_final64;
+  for (const Tensor& field : initial.fields()) {
+    const bool floating = is_floating(field.dtype());
+    d_final.push_back(floating ? weights_like(field, d_final.size()) : Tensor());
+    d_final64.push_back(floating ? d_final.back().to(DType::kFloat64) : Tensor());
+  }
+  const Gradient exact =
+      gradient_of_pieces(*layer64, x.to(DType::kFloat64), convert(initial, layer64->state_spec()),
+                         pieces, dy.to(DType::kFloat64), d_final64);
+  const Objective objective{.segments = &segments, .dy = dy, .d_final = d_final};
+  const Gradient got = gradient(exec, *layer, x, initial, objective);
+  Gradient plain = exact;
+  if (subject.dtype == DType::kFloat32) {
+    const PlainKernels scope;
+    plain = gradient(exec, *layer, x, initial, objective);
+  }
+  ArrayErrors errors;
+  add(errors, got, plain, exact);
+  errors.judge(finding, subject.dtype);
 }
 
 Finding segments_law(const Subject& subject) {
   Finding finding = segments(subject);
-  if (subject.dtype != DType::kFloat64) return finding;
-  const Finding gradients = segment_gradients(subject);
-  finding.add(gradients.error, gradients.bound);
+  const std::int64_t width = subject.make()->input_size();
+  const Tensor packed = random_input({1, 29, width}, subject.dtype, 34);
+  segment_gradients(finding, subject, packed, 5, {.offsets = {0, 5, 5, 22, 23, 29}},
+                    {{0, 5, 0, 0}, {5, 0, 1, 1}, {5, 17, 2, 2}, {22, 1, 3, 3}, {23, 6, 4, 4}});
+  const Tensor padded = random_input({3, 17, width}, subject.dtype, 38);
+  segment_gradients(finding, subject, padded, 3, {.lengths = {5, 0, 17}},
+                    {{0, 5, 0, 0}, {17, 0, 1, 1}, {34, 17, 2, 2}});
+  const Tensor reset = Tensor::zeros({1, 29}, DType::kUInt8);
+  for (const std::int64_t at : {5, 22, 23}) reset.data<std::uint8_t>()[at] = 1;
+  segment_gradients(finding, subject, packed, 1, {.reset = reset},
+                    {{0, 5, 0, -1}, {5, 17, -1, -1}, {22, 1, -1, -1}, {23, 6, -1, 0}});
   return finding;
 }
 
@@ -163,7 +235,7 @@ Finding parameters_round_trip(const Subject& subject) {
   return finding;
 }
 
-bool takes_segments(const LayerType& type) { return type.flags.resets; }
+bool takes_segments(const Subject& subject) { return subject.type->flags.resets; }
 
 }  // namespace
 

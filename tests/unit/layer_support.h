@@ -86,7 +86,10 @@ inline double layer_gradient_error(const SequenceLayer& layer, std::int64_t batc
     const Tensor gradient = tape.gradient(leaves[k]);
     if (!gradient.defined()) return INFINITY;
     double scale = 1e-6, difference = 0.0;
-    for (const double value : gradient.span<double>()) scale = std::max(scale, std::abs(value));
+    for (const double value : gradient.span<double>()) {
+      if (!std::isfinite(value)) return INFINITY;
+      scale = std::max(scale, std::abs(value));
+    }
     const std::int64_t stride = std::max<std::int64_t>(1, gradient.numel() / most);
     for (std::int64_t i = 0; i < gradient.numel(); i += stride) {
       // copy_from, since it tells packed weights that they are out of date.
@@ -98,8 +101,9 @@ inline double layer_gradient_error(const SequenceLayer& layer, std::int64_t batc
         sides[side] = loss();
       }
       moved[k].copy_from(kept);
-      difference =
-          std::max(difference, std::abs((sides[1] - sides[0]) / 2e-5 - gradient.data<double>()[i]));
+      const double error = std::abs((sides[1] - sides[0]) / 2e-5 - gradient.data<double>()[i]);
+      if (!std::isfinite(error)) return INFINITY;
+      difference = std::max(difference, error);
     }
     worst = std::max(worst, difference / scale);
   }
