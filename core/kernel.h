@@ -72,8 +72,8 @@ struct CoreKernels;
 struct ScanKernels;
 struct RnnKernels;
 
-/// Tables that stand in for the CPU's: the CUDA kernels in their execution model, which runs them on
-/// the host's memory. For tests; set before the first Exec works.
+/// Tables that stand in for the CPU's: the CUDA kernels in their execution model, which runs them
+/// on the host's memory. For tests; set before the first Exec works.
 struct StandInKernels {
   const CoreKernels* (*core)(DType) = nullptr;
   const ScanKernels* (*scan)(DType) = nullptr;

@@ -8,8 +8,7 @@ const CoreKernels& core_kernels(const Exec& exec) {
     check(table != nullptr, ErrorCode::kDevice, "core: this build has no CUDA back end.");
     return *table;
   }
-  if (stand_in_kernels.core && !PlainKernels::active())
-    return *stand_in_kernels.core(exec.dtype());
+  if (stand_in_kernels.core && !PlainKernels::active()) return *stand_in_kernels.core(exec.dtype());
   return by_dtype(exec, cpu_core_kernels_f32(), cpu_core_kernels_f64(),
                   cpu_core_kernels_plain_f32());
 }

@@ -1,4 +1,5 @@
-// The CUDA back end's table of the recurrent cells' kernels; compiled twice, as core/cuda/table.cpp.
+// The CUDA back end's table of the recurrent cells' kernels; compiled twice, as
+// core/cuda/table.cpp.
 #include <rill/core/cuda/on_device.h>
 #include <rill/rnn/cuda/launch.h>
 #include <rill/rnn/kernels.h>

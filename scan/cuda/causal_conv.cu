@@ -2,6 +2,7 @@
 // inputs) and its adjoint. A thread owns a channel and kSteps steps of a row; neighbouring threads
 // are neighbouring channels, and the taps that threads share come from the cache. Sums over tokens
 // (the weights' gradients) are parts in a fixed order.
+#include <rill/core/cuda/activation.h>
 #include <rill/scan/cuda/launch_scan.h>
 #include <rill/scan/cuda/row_walk.h>
 
@@ -13,10 +14,6 @@ constexpr int kSteps = 8;
 constexpr int kRowsAtOnce = kThreads / kWarpSize;
 constexpr std::int64_t kTokensAPart = 512;
 
-template <class C>
-RILL_DEVICE C sigmoid_of(C x) {
-  return C(1) / (C(1) + exp(-x));
-}
 template <class C>
 RILL_DEVICE C silu_slope(C x) {
   const C s = sigmoid_of(x);

@@ -3,6 +3,7 @@
 // channels and time runs inside the thread. In float, A is kept times log2(e), and decays are exp2.
 #pragma once
 
+#include <rill/core/cuda/activation.h>
 #include <rill/scan/cuda/launch_scan.h>
 #include <rill/scan/cuda/row_walk.h>
 #include <rill/scan/cuda/selective_tile.h>
@@ -25,15 +26,6 @@ RILL_DEVICE double decay_of(double delta_a) {
 template <class C>
 RILL_DEVICE C log_scale() {
   return sizeof(C) == 4 ? C(1.44269504088896340736) : C(1);
-}
-
-template <class C>
-RILL_DEVICE C softplus_of(C x) {
-  return (x > C(0) ? x : C(0)) + log1p(exp(-fabs(x)));
-}
-template <class C>
-RILL_DEVICE C sigmoid_of(C x) {
-  return C(1) / (C(1) + exp(-x));
 }
 
 /// Which channel and states a thread owns.
