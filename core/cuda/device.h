@@ -46,7 +46,8 @@ constexpr int kWarpSize = 32;
 
 #if defined(__CUDACC__)
 
-#define RILL_KERNEL(threads) __global__ __launch_bounds__(threads)
+/// RILL_KERNEL(threads) or RILL_KERNEL(threads, blocks that must fit an SM).
+#define RILL_KERNEL(...) __global__ __launch_bounds__(__VA_ARGS__)
 #define RILL_DEVICE __device__ __forceinline__
 #define RILL_UNROLL _Pragma("unroll")
 /// Shared memory of `count` elements, the same for all threads of the block.
@@ -153,7 +154,7 @@ RILL_DEVICE void store_vector(void* address, const V& value) {
 
 #else  // the execution model
 
-#define RILL_KERNEL(threads) inline
+#define RILL_KERNEL(...) inline
 #define RILL_DEVICE inline
 #define RILL_UNROLL
 #define RILL_SHARED(type, name, count)                                                           \

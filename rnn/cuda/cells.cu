@@ -144,7 +144,7 @@ struct CellPlan {
 };
 
 template <class S, class Cell, int kHeld>
-RILL_KERNEL(kCellThreads)
+RILL_KERNEL(kCellThreads, 1)
 void cell_kernel(RecurrentArgs a, CellPlan plan) {
   using C = Compute<S>;
   constexpr int kGates = Cell::kGates;
@@ -163,7 +163,6 @@ void cell_kernel(RecurrentArgs a, CellPlan plan) {
   for (std::int64_t step = 0; step < length; ++step) {
     const std::int64_t token = start + step;
     if (fresh_at(a.sequence, token)) {
-      block_sync();
       fill_shared<C>(h, 0, output, nullptr, 0);
       fill_shared<C>(c, 0, hidden, nullptr, 0);
     }
@@ -241,7 +240,7 @@ void cell_kernel(RecurrentArgs a, CellPlan plan) {
 // ---- backward
 
 template <class S, class Cell, int kHeld>
-RILL_KERNEL(kCellThreads)
+RILL_KERNEL(kCellThreads, 1)
 void cell_backward_kernel(RecurrentBackwardArgs a, MatrixSplit split, std::int64_t padded) {
   using C = Compute<S>;
   constexpr int kGates = Cell::kGates;
@@ -360,7 +359,7 @@ DeviceStatus backward(const RecurrentBackwardArgs& a, const DeviceLaunch& on) {
   const bool hold = a.sequence.max_length >= kWorthHolding && a.output <= split.tile;
   if (!hold) return launch_backward<S, Cell, 0>(a, false, on);
   if (split.keys_a_part <= 16) return launch_backward<S, Cell, 16>(a, true, on);
-  return launch_backward<S, Cell, 64>(a, true, on);
+  return launch_backward<S, Cell, 52>(a, true, on);
 }
 
 // [G H, K] -> [K, G H].

@@ -45,7 +45,7 @@ RILL_DEVICE void stage_columns(Shared<Compute<S>> to, int columns, const void* f
 }
 
 template <class S, int kKeys>
-RILL_KERNEL(ForwardShape<kKeys>::kThreads)
+RILL_KERNEL(ForwardShape<kKeys>::kThreads, 1)
 void delta_rule_kernel(DeltaRuleArgs p) {
   using C = Compute<S>;
   using Shape = ForwardShape<kKeys>;
@@ -273,7 +273,7 @@ struct DeltaBack {
 };
 
 template <class S, int kKeys>
-RILL_KERNEL(BackwardShape<kKeys>::kThreads)
+RILL_KERNEL(BackwardShape<kKeys>::kThreads, 1)
 void delta_rule_backward_kernel(DeltaRuleBackwardArgs b, SliceSums sums) {
   using C = Compute<S>;
   using Back = DeltaBack<S, kKeys>;

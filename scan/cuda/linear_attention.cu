@@ -65,7 +65,7 @@ RILL_DEVICE void update(MatrixTile<C, kKeys, kColumns>& state, Shared<C> k, Shar
 }
 
 template <class S, int kKeys, bool kPerKey>
-RILL_KERNEL(ForwardShape<kKeys>::kThreads)
+RILL_KERNEL(ForwardShape<kKeys>::kThreads, 1)
 void linear_attention_kernel(LinearAttentionArgs p) {
   using C = Compute<S>;
   using Shape = ForwardShape<kKeys>;
@@ -303,7 +303,7 @@ struct AttentionBack {
 };
 
 template <class S, int kKeys, bool kPerKey>
-RILL_KERNEL(BackwardShape<kKeys>::kThreads)
+RILL_KERNEL(BackwardShape<kKeys>::kThreads, 1)
 void linear_attention_backward_kernel(LinearAttentionBackwardArgs b, SliceSums sums) {
   using C = Compute<S>;
   using Back = AttentionBack<S, kKeys, kPerKey>;

@@ -29,7 +29,7 @@ RILL_DEVICE C larger(C a, C b) {
 }
 
 template <class S, int kKeys>
-RILL_KERNEL(kForwardWarps* kWarpSize)
+RILL_KERNEL(kForwardWarps* kWarpSize, 1)
 void mlstm_gates_kernel(MlstmGatesArgs p) {
   using C = Compute<S>;
   const std::int64_t task = block_index() * kForwardWarps + warp_index();
@@ -184,7 +184,7 @@ struct GatesBack {
 };
 
 template <class S, int kKeys>
-RILL_KERNEL(kBackThreads)
+RILL_KERNEL(kBackThreads, 1)
 void mlstm_gates_backward_kernel(MlstmGatesBackwardArgs b) {
   using C = Compute<S>;
   RILL_SHARED(C, parts, kBackThreads / kWarpSize);

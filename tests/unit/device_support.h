@@ -7,6 +7,7 @@
 #include <rill/core/cuda/model/engine.h>
 #include <rill/core/device_launch.h>
 #include <rill/core/seq_args.h>
+#include <rill/scan/kernels.h>
 
 #include <algorithm>
 #include <cmath>
@@ -124,6 +125,12 @@ void compare(const Run& run, std::uint64_t schedule = 0) {
 inline void launched(DeviceStatus status) {
   INFO(device_model::last_error());
   REQUIRE(status == 0);
+}
+
+/// The plain loops in T.
+template <class T>
+const ScanKernels& scan_oracle() {
+  return sizeof(T) == 8 ? cpu_scan_kernels_f64() : cpu_scan_kernels_plain_f32();
 }
 
 }  // namespace rill::device_test
