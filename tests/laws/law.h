@@ -16,15 +16,10 @@
 
 namespace rill::laws {
 
-/// True in the program that runs the CUDA kernels in their execution model; its one target is
-/// "model".
-constexpr bool on_device_model() {
-#if defined(RILL_LAWS_DEVICE_MODEL)
-  return true;
-#else
-  return false;
-#endif
-}
+/// True in the program laws-device, which runs the CUDA kernels in their execution model; its one
+/// target is "model". choose_kernels() says so to the ops. (on_cpu.cpp, on_device_model.cpp)
+bool on_device_model();
+void choose_kernels();
 /// While alive, kernels are the CPU's: what the execution model is held against.
 class OnCpu {
  public:

@@ -5,10 +5,6 @@
 // each fault that is put into a layer on purpose must make every law fail that is named beside it.
 #include "law.h"
 
-#if defined(RILL_LAWS_DEVICE_MODEL)
-#include <rill/core/cuda/model/stand_in.h>
-#endif
-
 #include <rill/core/format.h>
 
 #include <algorithm>
@@ -234,9 +230,7 @@ bool parse(int argc, char** argv, Arguments& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
-#if defined(RILL_LAWS_DEVICE_MODEL)
-  use_device_model();
-#endif
+  choose_kernels();
   Arguments arguments;
   if (!parse(argc, argv, arguments)) {
     print_to(stderr, "{}", kUsage);
