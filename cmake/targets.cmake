@@ -5,6 +5,8 @@ function(rill_compile_settings target)
   # -ffp-contract=off: g++ would otherwise fuse a*b+c differently in each inlined copy, and an element's
   # bits would depend on where it lies. MulAdd is written where it is meant.
   target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off -Wall -Wextra -Wno-missing-field-initializers>)
+  # CMake 3.25 knows no C++20 of CUDA's: the flag is written out.
+  target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20>)
   if(RILL_WERROR)
     target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
   endif()

@@ -9,10 +9,12 @@
 #include <rill/core/layer.h>
 #include <rill/core/layer_type.h>
 #include <rill/core/memory.h>
+#include <rill/core/op_kinds.h>
 #include <rill/core/ops.h>
 #include <rill/core/options.h>
 #include <rill/core/parameter.h>
 #include <rill/core/random.h>
+#include <rill/core/seq_args.h>
 #include <rill/core/sequence.h>
 #include <rill/core/shape.h>
 #include <rill/core/state.h>

@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include <rill/core/check.h>
+#include <rill/core/device_launch.h>
 #include <rill/core/exec.h>
 #include <rill/core/thread_pool.h>
 
@@ -16,6 +17,7 @@ namespace rill {
 /// thread.
 struct KernelContext {
   ThreadPool* pool = nullptr;
+  const DeviceLaunch* launch = nullptr;  // of kernels on a device
 
   template <class Task>
   void parallel_for(std::int64_t tasks, const Task& task) const {
@@ -65,6 +67,19 @@ class PlainKernels {
  private:
   static inline bool active_ = false;
 };
+
+struct CoreKernels;
+struct ScanKernels;
+struct RnnKernels;
+
+/// Tables that stand in for the CPU's: the CUDA kernels in their execution model, which runs them
+/// on the host's memory. For tests; set before the first Exec works.
+struct StandInKernels {
+  const CoreKernels* (*core)(DType) = nullptr;
+  const ScanKernels* (*scan)(DType) = nullptr;
+  const RnnKernels* (*rnn)(DType) = nullptr;
+};
+inline StandInKernels stand_in_kernels;
 
 /// The table for an Exec's dtype: `plain` is the double's code in float.
 template <class Table>

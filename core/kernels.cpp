@@ -4,10 +4,11 @@ namespace rill {
 
 const CoreKernels& core_kernels(const Exec& exec) {
   if (exec.device().type == Device::Type::kCuda) {
-    const CoreKernels* table = cuda_core_kernels();
+    const CoreKernels* table = cuda_core_kernels(exec.dtype());
     check(table != nullptr, ErrorCode::kDevice, "core: this build has no CUDA back end.");
     return *table;
   }
+  if (stand_in_kernels.core && !PlainKernels::active()) return *stand_in_kernels.core(exec.dtype());
   return by_dtype(exec, cpu_core_kernels_f32(), cpu_core_kernels_f64(),
                   cpu_core_kernels_plain_f32());
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <rill/core/exec.h>
+#include <rill/core/op_kinds.h>
 #include <rill/core/sequence.h>
 #include <rill/core/tensor.h>
 
@@ -36,25 +37,6 @@ Tensor embedding(Exec& exec, const Tensor& tokens, const Tensor& table);
 // ---- element by element
 // ---------------------------------------------------------------------------------------------
 
-enum class Unary {
-  kSilu,
-  kGelu,
-  kGeluTanh,
-  kSigmoid,
-  kTanh,
-  kRelu,
-  kSoftplus,
-  kLogSigmoid,
-  kExp,
-  kLog,
-  kSquare,
-  kSqrt,
-  kNegate,
-  kReciprocal,
-  kEluPlusOne,
-  kMinGru  // x + 1/2 for x >= 0, else sigmoid(x): keeps candidate states positive (minGRU, appendix
-           // B)
-};
 Tensor unary(Exec& exec, Unary kind, const Tensor& x);
 inline Tensor silu(Exec& exec, const Tensor& x) { return unary(exec, Unary::kSilu, x); }
 /// Exact form, x Phi(x).
@@ -67,7 +49,6 @@ inline Tensor softplus(Exec& exec, const Tensor& x) { return unary(exec, Unary::
 inline Tensor exp(Exec& exec, const Tensor& x) { return unary(exec, Unary::kExp, x); }
 inline Tensor log(Exec& exec, const Tensor& x) { return unary(exec, Unary::kLog, x); }
 
-enum class Binary { kAdd, kSubtract, kMultiply };
 /// a [..., C] with b of the same shape, or b [C] for every token.
 Tensor binary(Exec& exec, Binary kind, const Tensor& a, const Tensor& b);
 inline Tensor add(Exec& exec, const Tensor& a, const Tensor& b) {

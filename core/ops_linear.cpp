@@ -53,6 +53,24 @@ void add_weight_gradient(Exec& exec, const Tensor& x, const Tensor& dy, const Te
                          RowRange rows) {
   const std::int64_t k = x.size(-1), tokens = tokens_of(x.shape());
   const CoreKernels& core = core_kernels(exec);
+  if (!core.pack) {
+    enqueue(exec, core.linear,
+            {.x = dy.raw(),
+             .packed = x.raw(),
+             .y = row_of(dweight, rows.first, k),
+             .m = rows.count,
+             .n = k,
+             .k = tokens,
+             .x_row = 1,
+             .x_col = rows.count,
+             .y_row = k,
+             .accumulate = 1,
+             .weight_dtype = static_cast<std::int64_t>(x.dtype()),
+             .weight_row = 1,
+             .weight_col = k},
+            "linear backward");
+    return;
+  }
   const std::int64_t piece = gradient_piece(k);
   const Tensor packed =
       exec.empty({core.packed_bytes(k, std::min(piece, tokens), x.dtype())}, DType::kUInt8);
@@ -97,7 +115,9 @@ void multiply_by_weight(Exec& exec, const Tensor& x, const Tensor& weight, const
            .k = x.size(-1),
            .x_row = x.size(-1),
            .y_row = y.size(-1),
-           .weight_dtype = static_cast<std::int64_t>(weight.dtype())},
+           .weight_dtype = static_cast<std::int64_t>(weight.dtype()),
+           .weight_row = transposed ? 1 : weight.size(-1),
+           .weight_col = transposed ? weight.size(-1) : 1},
           transposed ? "linear backward" : "linear");
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include <rill/core/exec.h>
+#include <rill/core/seq_args.h>
 #include <rill/core/tensor.h>
 
 namespace rill {
@@ -21,19 +22,6 @@ struct Segments {
   Tensor reset;
   /// [B]: the state is that after lengths[b] steps; outputs beyond are 0.
   std::vector<std::int64_t> lengths;
-};
-
-/// What sequence ops read: row r of `rows` is the tokens [start[r], start[r] + length[r]) of the
-/// activations seen as [tokens, channels], and row r of the state. Trivially copyable; a member of
-/// kernels' arguments.
-struct SeqArgs {
-  std::int64_t rows = 0;
-  std::int64_t tokens = 0;
-  const std::int64_t* start = nullptr;   // [rows]
-  const std::int64_t* length = nullptr;  // [rows]
-  const std::uint8_t* reset = nullptr;   // [tokens], or null: no resets
-  std::int64_t max_length = 0;
-  std::int64_t padded = 0;  // 1 where some tokens belong to no row: their outputs are to be 0
 };
 
 /// SeqArgs with the memory they point to. Copying copies handles.

@@ -22,6 +22,13 @@ void pack_now(Exec& exec, const PackArgs& args) {
 
 Tensor WeightCache::packed(Exec& exec, const Tensor& weight, std::int64_t row0, std::int64_t rows,
                            bool transposed) {
+  if (!core_kernels(exec).pack) {  // read in place; a recorded step keeps the weight of now
+    const Tensor part = weight.rows(row0, rows);
+    if (!exec.recorder()) return part;
+    const Tensor kept = part.clone();
+    exec.recorder()->keep(kept.storage());
+    return kept;
+  }
   const std::int64_t columns = weight.size(-1);
   // Plain kernels have a layout of their own.
   const Key key{weight.raw(), row0, rows, transposed, PlainKernels::active(), columns};

@@ -3,8 +3,12 @@
 namespace rill {
 
 const RnnKernels& rnn_kernels(const Exec& exec) {
-  check(exec.device().type == Device::Type::kCpu, ErrorCode::kUnsupported,
-        "rnn: there is no LSTM or GRU on {}; run it on the CPU.", to_string(exec.device()));
+  if (exec.device().type == Device::Type::kCuda) {
+    const RnnKernels* table = cuda_rnn_kernels(exec.dtype());
+    check(table != nullptr, ErrorCode::kDevice, "rnn: this build has no CUDA back end.");
+    return *table;
+  }
+  if (stand_in_kernels.rnn && !PlainKernels::active()) return *stand_in_kernels.rnn(exec.dtype());
   return by_dtype(exec, cpu_rnn_kernels_f32(), cpu_rnn_kernels_f64(), cpu_rnn_kernels_plain_f32());
 }
 

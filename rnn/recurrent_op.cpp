@@ -111,6 +111,24 @@ void add_gradients(Exec& exec, const char* op, std::int64_t tokens, const Column
             op);
   if (!target.defined() || tokens == 0) return;
   const std::int64_t k = target.size(1);
+  if (!core.pack) {
+    enqueue(exec, core.linear,
+            {.x = offset(d.array, d.first),
+             .packed = x.raw(),
+             .y = offset(target, row0 * k),
+             .m = d.count,
+             .n = k,
+             .k = tokens,
+             .x_row = 1,
+             .x_col = d.width,
+             .y_row = k,
+             .accumulate = 1,
+             .weight_dtype = static_cast<std::int64_t>(x.dtype()),
+             .weight_row = 1,
+             .weight_col = k},
+            op);
+    return;
+  }
   // In pieces, so that the packed copy of x stays small; the chain over tokens goes on from piece
   // to piece.
   const std::int64_t piece =

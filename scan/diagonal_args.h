@@ -3,8 +3,7 @@
 
 #include <cstdint>
 
-#include <rill/core/kernel.h>
-#include <rill/core/sequence.h>
+#include <rill/core/seq_args.h>
 
 namespace rill {
 

@@ -4,10 +4,11 @@ namespace rill {
 
 const ScanKernels& scan_kernels(const Exec& exec) {
   if (exec.device().type == Device::Type::kCuda) {
-    const ScanKernels* table = cuda_scan_kernels();
+    const ScanKernels* table = cuda_scan_kernels(exec.dtype());
     check(table != nullptr, ErrorCode::kDevice, "scan: this build has no CUDA back end.");
     return *table;
   }
+  if (stand_in_kernels.scan && !PlainKernels::active()) return *stand_in_kernels.scan(exec.dtype());
   return by_dtype(exec, cpu_scan_kernels_f32(), cpu_scan_kernels_f64(),
                   cpu_scan_kernels_plain_f32());
 }

@@ -5,8 +5,14 @@
 
 #include <cstdint>
 
-#include <rill/core/kernel.h>
-#include <rill/core/sequence.h>
+#include <rill/core/seq_args.h>
+
+// Device code calls the few functions below too.
+#if defined(__CUDACC__)
+#define RILL_HOST_DEVICE __host__ __device__
+#else
+#define RILL_HOST_DEVICE
+#endif
 
 namespace rill {
 
@@ -15,10 +21,10 @@ constexpr std::int64_t kMatrixChunk = 32;
 
 /// Kept states are numbered so that neither a row's start nor its length need be known to find room
 /// for all: row r's chunk c has number start[r] / kMatrixChunk + r + c.
-constexpr std::int64_t matrix_slots(std::int64_t tokens, std::int64_t rows) {
+RILL_HOST_DEVICE constexpr std::int64_t matrix_slots(std::int64_t tokens, std::int64_t rows) {
   return tokens / kMatrixChunk + rows + 1;
 }
-constexpr std::int64_t matrix_slot(std::int64_t start, std::int64_t row) {
+RILL_HOST_DEVICE constexpr std::int64_t matrix_slot(std::int64_t start, std::int64_t row) {
   return start / kMatrixChunk + row;
 }
 
@@ -69,8 +75,10 @@ struct DeltaRuleBackwardArgs {
 
 /// Elements of scratch that one task of a backward kernel needs: the states of a chunk, transposed
 /// and padded to whole vectors, the state's gradient, and rows of working space.
-constexpr std::int64_t matrix_padded(std::int64_t size) { return (size + 15) / 16 * 16; }
-constexpr std::int64_t matrix_scratch(std::int64_t keys, std::int64_t values) {
+RILL_HOST_DEVICE constexpr std::int64_t matrix_padded(std::int64_t size) {
+  return (size + 15) / 16 * 16;
+}
+RILL_HOST_DEVICE constexpr std::int64_t matrix_scratch(std::int64_t keys, std::int64_t values) {
   const std::int64_t k = matrix_padded(keys), v = matrix_padded(values);
   return (kMatrixChunk + 2) * v * k + (kMatrixChunk + 8) * v + 16 * v + 8 * k;
 }

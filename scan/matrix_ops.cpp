@@ -1,4 +1,5 @@
 #include <rill/core/check.h>
+#include <rill/core/kernels.h>
 #include <rill/scan/matrix_ops.h>
 
 #include <algorithm>
@@ -44,7 +45,9 @@ void check_heads(const Exec& exec, std::string_view op, const Tensor& q, const T
 }
 
 std::int64_t matrix_lanes(Exec& exec, const SeqArgs& sequence, std::int64_t heads) {
-  return std::max<std::int64_t>(std::min<std::int64_t>(sequence.rows * heads, exec.threads()), 1);
+  const std::int64_t tasks = std::max<std::int64_t>(sequence.rows * heads, 1);
+  // A device runs all rows and heads at once (and reads weights in place, which tells it apart).
+  return core_kernels(exec).pack ? std::min<std::int64_t>(tasks, exec.threads()) : tasks;
 }
 
 LinearAttentionArgs Attention::args() const {

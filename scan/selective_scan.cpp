@@ -46,7 +46,10 @@ void go_back(Exec& exec, Gradients& gradients, const Saved& saved) {
   const Tensor dd = saved.to.d.defined() ? gradients.accumulator(exec, saved.to.d) : Tensor();
   const Tensor dbias =
       saved.to.dt_bias.defined() ? gradients.accumulator(exec, saved.to.dt_bias) : Tensor();
-  const std::int64_t tiles = (saved.channels + kSelectiveTile - 1) / kSelectiveTile;
+  const ScanKernels& kernels = scan_kernels(exec);
+  const std::int64_t tile =
+      kernels.selective_tile ? kernels.selective_tile(saved.states) : kSelectiveTile;
+  const std::int64_t tiles = (saved.channels + tile - 1) / tile;
   const Tensor parts_bc = exec.empty({tiles, 2, sequence.tokens, saved.states});
   const Tensor parts_a = exec.empty({sequence.rows, saved.states, saved.channels});
   const Tensor parts_d = exec.empty({sequence.rows, 2, saved.channels});
@@ -55,7 +58,7 @@ void go_back(Exec& exec, Gradients& gradients, const Saved& saved) {
   const Tensor scratch = exec.empty({lanes, selective_scratch(saved.states)});
   SelectiveScanArgs forward = arguments(in, saved.a, saved.sequence, saved.channels, saved.states);
   forward.checkpoints = saved.checkpoints.raw();
-  enqueue(exec, scan_kernels(exec).selective_scan_backward,
+  enqueue(exec, kernels.selective_scan_backward,
           {.forward = forward,
            .dy = raw_or_null(dy),
            .dfinal = raw_or_null(dlast),

@@ -16,6 +16,7 @@
 #include <cstdint>
 
 #include <rill/core/cpu/lanes.h>
+#include <rill/core/kernel.h>
 #include <rill/scan/diagonal_args.h>
 
 namespace rill::diagonal_plain {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include <rill/core/kernel.h>
 #include <rill/scan/matrix_kernels.h>
 
 namespace rill::matrix {

@@ -3,6 +3,6 @@
 
 namespace rill {
 
-const ScanKernels* cuda_scan_kernels() { return nullptr; }
+const ScanKernels* cuda_scan_kernels(DType) { return nullptr; }
 
 }  // namespace rill

@@ -10,10 +10,27 @@
 #include <utility>
 #include <vector>
 
+#include <rill/core/kernel.h>
 #include <rill/rill.h>
 #include <rill/tests/support/compare.h>
 
 namespace rill::laws {
+
+/// True in the program laws-device, which runs the CUDA kernels in their execution model; its one
+/// target is "model". choose_kernels() says so to the ops. (on_cpu.cpp, on_device_model.cpp)
+bool on_device_model();
+void choose_kernels();
+/// While alive, kernels are the CPU's: what the execution model is held against.
+class OnCpu {
+ public:
+  OnCpu() : before_(stand_in_kernels) { stand_in_kernels = {}; }
+  ~OnCpu() { stand_in_kernels = before_; }
+  OnCpu(const OnCpu&) = delete;
+  OnCpu& operator=(const OnCpu&) = delete;
+
+ private:
+  StandInKernels before_;
+};
 
 /// Options under which the laws run; the empty list is the layer as it comes.
 struct Variant {
@@ -42,7 +59,9 @@ struct Subject {
                                       std::uint64_t seed = 1) const;
   std::unique_ptr<SequenceLayer> make(std::int64_t width = 16) const { return make(width, dtype); }
   /// True where forward and steps, packed and alone, owe each other the same bits.
-  bool sequential() const { return type->flags.sequential && variant->sequential; }
+  bool sequential() const {
+    return type->flags.sequential && variant->sequential && !on_device_model();
+  }
 };
 
 /// Largest error found and the bound that it may not pass.
@@ -72,6 +91,8 @@ struct Law {
 };
 
 const std::vector<Law>& all_laws();
+/// False for laws that do not apply to what this program runs on.
+bool runs_here(const std::string& law);
 
 /// A cell of the table of laws: "1b mamba float32 cpu avx2".
 std::string cell(const std::string& law, const std::string& layer, DType dtype,

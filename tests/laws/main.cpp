@@ -60,13 +60,19 @@ class Output {
 };
 
 bool applies(const Law& law, const Subject& subject) {
-  return (subject.dtype == DType::kFloat64 ? law.in_double : law.in_float) &&
+  return runs_here(law.number) &&
+         (subject.dtype == DType::kFloat64 ? law.in_double : law.in_float) &&
          (!law.applies || law.applies(subject));
 }
 
 std::vector<Subject> subjects_of(const Variant& variant, const std::string& fault = {}) {
   const LayerType* type = &find_layer_type(variant.layer);
   std::vector<Subject> subjects;
+  if (on_device_model()) {
+    for (const DType dtype : {DType::kFloat32, DType::kFloat64})
+      subjects.push_back({type, &variant, dtype, "model", fault});
+    return subjects;
+  }
   for (const std::string& target : available_cpu_targets())
     subjects.push_back({type, &variant, DType::kFloat32, target, fault});
   subjects.push_back({type, &variant, DType::kFloat64, "plain", fault});
@@ -75,7 +81,8 @@ std::vector<Subject> subjects_of(const Variant& variant, const std::string& faul
 
 // What a law finds; `said` is what was thrown, and then nothing is found.
 Finding examine(const Law& law, const Subject& subject, std::string& said) {
-  set_cpu_target(subject.target == "plain" ? available_cpu_targets().front() : subject.target);
+  if (!on_device_model())
+    set_cpu_target(subject.target == "plain" ? available_cpu_targets().front() : subject.target);
   try {
     return law.check(subject);
   } catch (const std::exception& error) {
@@ -100,7 +107,7 @@ std::vector<std::string> complaints(const Arguments& arguments, const std::set<s
   for (const std::string& cell : ran)
     if (!expected.contains(cell)) lines.push_back("LAW " + cell + " UNEXPECTED");
   for (const std::string& fault : registry_faults()) lines.push_back("REGISTRY " + fault);
-  if (available_cpu_targets() != runnable_targets())
+  if (!on_device_model() && available_cpu_targets() != runnable_targets())
     lines.push_back("TARGETS the processor's own and those that run differ");
   return lines;
 }
@@ -223,6 +230,7 @@ bool parse(int argc, char** argv, Arguments& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  choose_kernels();
   Arguments arguments;
   if (!parse(argc, argv, arguments)) {
     print_to(stderr, "{}", kUsage);

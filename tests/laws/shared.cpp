@@ -151,6 +151,7 @@ Run run_steps(Exec& exec, const SequenceLayer& layer, const Tensor& x, State sta
 
 Reference reference(const Subject& subject, std::int64_t width, const Tensor& x,
                     const State& initial, const std::function<void(const SequenceLayer&)>& change) {
+  const OnCpu cpu;
   const auto layer64 = subject.make(width, DType::kFloat64);
   if (change) change(*layer64);
   Exec exec64({.dtype = DType::kFloat64, .threads = 1});

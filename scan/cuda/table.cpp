@@ -1,0 +1,58 @@
+// The CUDA back end's table of the scan room's kernels; compiled twice, as core/cuda/table.cpp.
+#include <rill/core/cuda/on_device.h>
+#include <rill/scan/cuda/launch.h>
+#include <rill/scan/cuda/launch_diagonal.h>
+#include <rill/scan/cuda/launch_scan.h>
+#include <rill/scan/cuda/selective_tile.h>
+#include <rill/scan/kernels.h>
+
+namespace rill {
+namespace {
+
+template <class S>
+ScanKernels make_table() {
+  ScanKernels table;
+  table.selective_tile = selective_tile_channels;
+  table.affine_scan = on_device<AffineScanArgs, launch_affine_scan<S>>;
+  table.affine_scan_backward = on_device<AffineScanBackwardArgs, launch_affine_scan_backward<S>>;
+  table.transpose = on_device<TransposeArgs, launch_transpose<S>>;
+  table.causal_conv = on_device<CausalConvArgs, launch_causal_conv<S>>;
+  table.causal_conv_backward = on_device<CausalConvBackwardArgs, launch_causal_conv_backward<S>>;
+  table.selective_prepare = on_device<SelectivePrepareArgs, launch_selective_prepare<S>>;
+  table.selective_scan = on_device<SelectiveScanArgs, launch_selective_scan<S>>;
+  table.selective_scan_backward =
+      on_device<SelectiveScanBackwardArgs, launch_selective_scan_backward<S>>;
+  table.linear_attention = on_device<LinearAttentionArgs, launch_linear_attention<S>>;
+  table.linear_attention_backward =
+      on_device<LinearAttentionBackwardArgs, launch_linear_attention_backward<S>>;
+  table.delta_rule = on_device<DeltaRuleArgs, launch_delta_rule<S>>;
+  table.delta_rule_backward = on_device<DeltaRuleBackwardArgs, launch_delta_rule_backward<S>>;
+  table.mlstm_gates = on_device<MlstmGatesArgs, launch_mlstm_gates<S>>;
+  table.mlstm_gates_backward = on_device<MlstmGatesBackwardArgs, launch_mlstm_gates_backward<S>>;
+  table.rotary = on_device<RotaryArgs, launch_rotary<S>>;
+  table.advance = on_device<AdvanceArgs, launch_advance>;
+  table.block_linear = on_device<BlockLinearArgs, launch_block_linear<S>>;
+  table.block_linear_weight = on_device<BlockLinearWeightArgs, launch_block_linear_weight<S>>;
+  table.block_pack = on_device<BlockPackArgs, launch_block_pack<S>>;
+  table.diagonal_pack = on_device<DiagonalPackArgs, launch_diagonal_pack<S>>;
+  table.diagonal_unpack = on_device<DiagonalUnpackArgs, launch_diagonal_unpack<S>>;
+  table.diagonal_ssm = on_device<DiagonalSsmArgs, launch_diagonal_ssm<S>>;
+  table.diagonal_ssm_backward = on_device<DiagonalSsmBackwardArgs, launch_diagonal_ssm_backward<S>>;
+  table.diagonal_discretize = on_device<DiagonalDiscretizeArgs, launch_diagonal_discretize<S>>;
+  table.diagonal_discretize_backward =
+      on_device<DiagonalDiscretizeBackwardArgs, launch_diagonal_discretize_backward<S>>;
+  return table;
+}
+
+}  // namespace
+
+const ScanKernels* cuda_scan_kernels([[maybe_unused]] DType dtype) {
+#if defined(RILL_DEVICE_MODEL)
+  static const ScanKernels f64 = make_table<double>();
+  if (dtype == DType::kFloat64) return &f64;
+#endif
+  static const ScanKernels f32 = make_table<float>();
+  return dtype == DType::kFloat32 ? &f32 : nullptr;
+}
+
+}  // namespace rill

@@ -1,0 +1,9 @@
+// The program `laws`: the CPU's kernels.
+#include "law.h"
+
+namespace rill::laws {
+
+bool on_device_model() { return false; }
+void choose_kernels() {}
+
+}  // namespace rill::laws
