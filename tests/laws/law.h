@@ -20,6 +20,8 @@ namespace rill::laws {
 /// target is "model". choose_kernels() says so to the ops. (on_cpu.cpp, on_device_model.cpp)
 bool on_device_model();
 void choose_kernels();
+/// The model's threads take turns in another order for every law: a missing barrier shows.
+void choose_order(const std::string& law);
 /// While alive, kernels are the CPU's: what the execution model is held against.
 class OnCpu {
  public:

@@ -83,6 +83,7 @@ std::vector<Subject> subjects_of(const Variant& variant, const std::string& faul
 Finding examine(const Law& law, const Subject& subject, std::string& said) {
   if (!on_device_model())
     set_cpu_target(subject.target == "plain" ? available_cpu_targets().front() : subject.target);
+  choose_order(law.number);
   try {
     return law.check(subject);
   } catch (const std::exception& error) {

@@ -5,5 +5,6 @@ namespace rill::laws {
 
 bool on_device_model() { return false; }
 void choose_kernels() {}
+void choose_order(const std::string&) {}
 
 }  // namespace rill::laws
