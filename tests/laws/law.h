@@ -94,7 +94,7 @@ struct Law {
 
 const std::vector<Law>& all_laws();
 /// False for laws that do not apply to what this program runs on.
-bool runs_here(const std::string& law);
+bool runs_here(const std::string& law, DType dtype);
 
 /// A cell of the table of laws: "1b mamba float32 cpu avx2".
 std::string cell(const std::string& law, const std::string& layer, DType dtype,

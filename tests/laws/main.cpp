@@ -60,7 +60,7 @@ class Output {
 };
 
 bool applies(const Law& law, const Subject& subject) {
-  return runs_here(law.number) &&
+  return runs_here(law.number, subject.dtype) &&
          (subject.dtype == DType::kFloat64 ? law.in_double : law.in_float) &&
          (!law.applies || law.applies(subject));
 }

@@ -17,11 +17,15 @@ bool is_built_here(const std::string& variant) {
 
 }  // namespace
 
-bool runs_here(const std::string& law) {
+bool runs_here(const std::string& law, DType dtype) {
+  if (!on_device_model()) return true;
+  // A device computes in float; its kernels in double are there for law 5, whose differences need
+  // the digits. (Two orders of a sum in double differ by more than the 8 eps that plain loops owe.)
+  if (dtype == DType::kFloat64) return law == "5";
   // The model neither promises the bits of law 1b nor has memory or threads of its own (9, 11), and
   // laws 14 and 15 are of no kernel, or too long for it.
   static const std::set<std::string> left_out = {"1b", "9", "11", "14", "15"};
-  return !on_device_model() || !left_out.contains(law);
+  return !left_out.contains(law);
 }
 
 const std::vector<Variant>& all_variants() {
@@ -113,13 +117,14 @@ std::set<std::string> expected_cells() {
   std::set<std::string> cells;
   for (const std::string& name : names)
     for (const ExpectedLaw& law : kLaws) {
-      if (!is_built_here(name) || !runs_here(law.number)) continue;
+      if (!is_built_here(name)) continue;
       if (name == kNotSequential && std::string(law.number) == "1b") continue;
-      if (law.in_double)
+      if (law.in_double && runs_here(law.number, DType::kFloat64))
         cells.insert(
             cell(law.number, name, DType::kFloat64, on_device_model() ? "model" : "plain"));
       for (const std::string& target : runnable_targets())
-        if (law.in_float) cells.insert(cell(law.number, name, DType::kFloat32, target));
+        if (law.in_float && runs_here(law.number, DType::kFloat32))
+          cells.insert(cell(law.number, name, DType::kFloat32, target));
     }
   return cells;
 }
