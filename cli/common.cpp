@@ -4,14 +4,24 @@
 #include <rill/core/format.h>
 
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
+
 #include <array>
+#include <cerrno>
 #include <cmath>
 #include <csignal>
 #include <cstdio>
 
 namespace rill::cli {
+
 namespace {
+
+std::size_t terminal_columns() {
+  constexpr std::size_t kUsual = 80;
+  winsize size{};
+  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : kUsual;
+}
 
 std::atomic<bool> g_stop{false};
 // A signal that comes between a look at g_stop and a wait would be lost without the pipe.
@@ -107,19 +117,27 @@ void Progress::update(double done, const std::string& note) {
   const double rate = seconds > 0 ? (done - first_) / seconds : 0;
   const std::string left =
       rate > 0 && total_ > 0 ? short_time(std::max(0.0, (total_ - done) / rate)) + " left" : "";
-  const std::string speed = formatted("{} {}/s", short_number(rate), unit_);
+  // Of a run that is so many seconds long, seconds a second say nothing.
+  const std::string speed =
+      unit_ == "s" ? ""
+                   : formatted("{} {}/s", short_number(rate), unit_) + (left.empty() ? "" : "  ");
   if (!terminal_) {
-    print_to(stderr, "{} {}{}, {}{}{}{}{}\n", short_number(done), unit_,
-             total_ > 0 ? " of " + short_number(total_) : "", speed, left.empty() ? "" : ", ", left,
-             note.empty() ? "" : ", ", note);
+    std::string line = short_number(done) + " " + unit_;
+    if (total_ > 0) line += " of " + short_number(total_);
+    for (const std::string& part :
+         {unit_ == "s" ? "" : formatted("{} {}/s", short_number(rate), unit_), left, note})
+      if (!part.empty()) line += ", " + part;
+    print_to(stderr, "{}\n", line);
     return;
   }
-  constexpr int kWidth = 28;
+  constexpr int kWidth = 20;
   const int filled = total_ > 0 ? static_cast<int>(kWidth * std::min(1.0, done / total_)) : 0;
-  print_to(stderr, "\r[{}{}] {:3.0f} %  {}  {}  {}   ",
-           std::string(static_cast<std::size_t>(filled), '#'),
-           std::string(static_cast<std::size_t>(kWidth - filled), '.'),
-           total_ > 0 ? 100 * std::min(1.0, done / total_) : 0.0, speed, left, note);
+  const std::string line =
+      formatted("[{}{}] {:3.0f} %  {}{}  {}", std::string(static_cast<std::size_t>(filled), '#'),
+                std::string(static_cast<std::size_t>(kWidth - filled), '.'),
+                total_ > 0 ? 100 * std::min(1.0, done / total_) : 0.0, speed, left, note);
+  // One line of the terminal, and nothing of a longer one before it: \x1b[K clears to its end.
+  print_to(stderr, "\r{}\x1b[K", line.substr(0, terminal_columns() - 1));
   std::fflush(stderr);
 }
 

@@ -20,7 +20,7 @@ inline constexpr int kSuccess = 0;
 inline constexpr int kFailed = 1;
 inline constexpr int kBadUsage = 2;
 
-/// Options that every command takes.
+/// Options that most commands take.
 struct Common {
   int threads = 0;  // 0: RILL_NUM_THREADS, else all processors
   bool json = false;

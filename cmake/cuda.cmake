@@ -1,4 +1,5 @@
-# The CUDA back end is built where nvcc is found; a build without it has one file that returns null tables.
+# The CUDA back end is built where nvcc of CUDA 12 or later is found; a build without it has one file a room that returns
+# null tables.
 if(NOT RILL_CUDA STREQUAL "OFF")
   include(CheckLanguage)
   if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
@@ -7,6 +8,17 @@ if(NOT RILL_CUDA STREQUAL "OFF")
     set(CMAKE_CUDA_ARCHITECTURES 80-real 90a-real 90-virtual)
   endif()
   check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    execute_process(COMMAND ${CMAKE_CUDA_COMPILER} --version OUTPUT_VARIABLE rill_nvcc)
+    string(REGEX MATCH "release ([0-9]+)" rill_nvcc "${rill_nvcc}")
+    if(NOT CMAKE_MATCH_1 GREATER_EQUAL 12)  # C++20 and sm_90a
+      if(RILL_CUDA STREQUAL "ON")
+        message(FATAL_ERROR "RILL_CUDA=ON needs CUDA 12 or later, ${CMAKE_CUDA_COMPILER} is of ${rill_nvcc}")
+      endif()
+      message(STATUS "rill: ${CMAKE_CUDA_COMPILER} is older than CUDA 12, and not used")
+      set(CMAKE_CUDA_COMPILER OFF)
+    endif()
+  endif()
   if(CMAKE_CUDA_COMPILER)
     enable_language(CUDA)
     find_package(CUDAToolkit REQUIRED)

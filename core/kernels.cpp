@@ -5,7 +5,8 @@ namespace rill {
 const CoreKernels& core_kernels(const Exec& exec) {
   if (exec.device().type == Device::Type::kCuda) {
     const CoreKernels* table = cuda_core_kernels(exec.dtype());
-    check(table != nullptr, ErrorCode::kDevice, "core: this build has no CUDA back end.");
+    check(table != nullptr, ErrorCode::kDevice, "core: this build has no CUDA form in {}.",
+          name_of(exec.dtype()));
     return *table;
   }
   if (stand_in_kernels.core && !PlainKernels::active()) return *stand_in_kernels.core(exec.dtype());

@@ -18,7 +18,7 @@ struct GruConfig {
   std::int64_t hidden_size = 1;
   std::int64_t num_layers = 1;
   bool bias = true;
-  double dropout = 0.0;  // between layers, while a tape records
+  double dropout = 0.0;  // between layers, while the Exec trains
 };
 
 /// x [B, T, input_size] -> [B, T, H]. Parameters of layer k: weight_ih_l{k} [3H, I or H],

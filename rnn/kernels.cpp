@@ -5,7 +5,8 @@ namespace rill {
 const RnnKernels& rnn_kernels(const Exec& exec) {
   if (exec.device().type == Device::Type::kCuda) {
     const RnnKernels* table = cuda_rnn_kernels(exec.dtype());
-    check(table != nullptr, ErrorCode::kDevice, "rnn: this build has no CUDA back end.");
+    check(table != nullptr, ErrorCode::kDevice, "rnn: this build has no CUDA form in {}.",
+          name_of(exec.dtype()));
     return *table;
   }
   if (stand_in_kernels.rnn && !PlainKernels::active()) return *stand_in_kernels.rnn(exec.dtype());

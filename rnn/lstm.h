@@ -21,7 +21,7 @@ struct LstmConfig {
   std::int64_t proj_size =
       0;  // 0: no projection; otherwise the output's width, less than hidden_size
   bool bias = true;
-  double dropout = 0.0;  // between layers, while a tape records
+  double dropout = 0.0;  // between layers, while the Exec trains
 };
 
 /// x [B, T, input_size] -> [B, T, P]. Parameters of layer k: weight_ih_l{k} [4H, I or P],

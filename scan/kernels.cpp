@@ -5,7 +5,8 @@ namespace rill {
 const ScanKernels& scan_kernels(const Exec& exec) {
   if (exec.device().type == Device::Type::kCuda) {
     const ScanKernels* table = cuda_scan_kernels(exec.dtype());
-    check(table != nullptr, ErrorCode::kDevice, "scan: this build has no CUDA back end.");
+    check(table != nullptr, ErrorCode::kDevice, "scan: this build has no CUDA form in {}.",
+          name_of(exec.dtype()));
     return *table;
   }
   if (stand_in_kernels.scan && !PlainKernels::active()) return *stand_in_kernels.scan(exec.dtype());

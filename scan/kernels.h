@@ -55,7 +55,7 @@ const ScanKernels& cpu_scan_kernels_f32();
 const ScanKernels& cpu_scan_kernels_f64();
 /// The double's loops in float (PlainKernels).
 const ScanKernels& cpu_scan_kernels_plain_f32();
-/// Null where the build has no CUDA.
+/// Null where the build has no CUDA, or the dtype no CUDA form.
 const ScanKernels* cuda_scan_kernels(DType dtype);
 
 }  // namespace rill

@@ -34,7 +34,7 @@ struct S4dConfig {
   /// default.
   bool convolution = false;
   bool activation = true;  // the GELU before the gated linear unit
-  double dropout = 0.0;    // between the two, while a tape records
+  double dropout = 0.0;    // between the two, while the Exec trains
 };
 
 /// Parameters (N2 = N/2): layer.D [1, H], layer.kernel.inv_dt [H, 1] (log dt), A_real, A_imag [S,

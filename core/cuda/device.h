@@ -6,12 +6,12 @@
 //   RILL_KERNEL(256) void scale_kernel(ScaleArgs p) {
 //     for (std::int64_t i = grid_thread(); i < p.count; i += grid_threads()) ...
 //   }
-//   DeviceStatus launch_scale(const ScaleArgs& p, DeviceStream stream) {
-//     return RILL_LAUNCH(scale_kernel<float>, grid_for(p.count, 256), 256, 0, stream, p);
+//   DeviceStatus launch_scale(const ScaleArgs& p, const DeviceLaunch& on) {
+//     return RILL_LAUNCH(scale_kernel<float>, grid_for(p.count, 256), 256, 0, on.stream, p);
 //   }
 //
-// Storage types S are float, bfloat16 and half (double in the model, where it is the oracle); a
-// kernel loads S, computes in Compute<S> and stores S.
+// A kernel loads the storage type S, computes in Compute<S> and stores S. Compiled for float, and
+// in the model for double, where it is the oracle; made for bfloat16 and half as well.
 #pragma once
 
 #include <math.h>  // overloads for float in the global namespace, as in CUDA

@@ -8,7 +8,8 @@ namespace rill {
 /// The context's stream and workspace, or, where a kernel runs in the execution model on a CPU
 /// Exec's call, the model's.
 const DeviceLaunch& launch_of(const KernelContext& context);
-/// Throws Error(kSystem) for a status that is not 0.
+/// Throws for a status that is not 0: Error(kUnsupported) for a size that the kernels do not take,
+/// else Error(kSystem).
 void check_launch(DeviceStatus status);
 
 template <class Args, DeviceStatus (*launcher)(const Args&, const DeviceLaunch&)>

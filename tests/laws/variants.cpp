@@ -85,6 +85,7 @@ std::vector<std::string> listed_layers() {
 }  // namespace
 
 std::vector<std::string> compiled_targets() {
+  if (on_device_model()) return {"model"};
   // RILL_LAWS_TARGETS is CMake's RILL_CPU_TARGETS.
   if (std::string(RILL_LAWS_TARGETS) == "avx2") return {"avx2"};
   return {"avx512", "avx2", "sse4"};
