@@ -212,9 +212,12 @@ void add_bench(CLI::App& app, std::vector<std::pair<CLI::App*, Run>>& commands) 
       ->check(Positive())
       ->capture_default_str();
   command->add_flag("--no-baseline", flags->no_baseline, "Leave the plain loops out");
-  command->add_option(
+  CLI::Option* model = command->add_option(
       "--model", flags->model,
       "Folder of a language model: its growth with T in both modes, instead of layers");
+  // A model has its own layers and width, is one stream, and grows in both modes.
+  for (const char* other : {"--layers", "--kernels", "--modes", "--batch", "--width"})
+    model->excludes(command->get_option(other));
   command->add_option("--json", flags->json_file, "Write {machine, rows} to F (-: stdout)");
   command->add_option("--html", flags->html_file, "Write a page with charts to F");
   command->footer(

@@ -45,8 +45,6 @@ class Recorder {
   std::vector<std::uintptr_t>& arguments() { return arguments_; }
   std::vector<Patch>& patches() { return patches_; }
   std::size_t owned_bytes() const;
-  std::vector<Tensor>& kept_tensors() { return kept_tensors_; }
-  std::vector<std::shared_ptr<const void>>& kept_objects() { return kept_objects_; }
 
  private:
   struct Range {

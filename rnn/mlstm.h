@@ -34,7 +34,6 @@ class Mlstm final : public SequenceLayer {
   double flops_per_token() const override;
   void visit_parameters(const ParameterVisitor& visitor) const override;
   const MlstmConfig& config() const noexcept { return config_; }
-  std::int64_t inner_size() const noexcept { return inner_; }
 
  private:
   Tensor compute(Exec& exec, const Tensor& x, std::span<Tensor> state,

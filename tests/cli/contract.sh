@@ -108,6 +108,12 @@ says "columns too large: which" "huge.csv.*'a'"
 missing "nothing was written by all these" no
 expect 2 "--threads 0" "$rill" info none --threads 0
 RILL_CPU_TARGET=bogus expect 2 "RILL_CPU_TARGET=bogus" "$rill" layers
+for target in avx512:avx512f avx2:avx2; do  # real names, on processors that have them not
+  grep -qw "${target#*:}" /proc/cpuinfo && continue
+  RILL_CPU_TARGET=${target%:*} expect 2 "RILL_CPU_TARGET=${target%:*}, not available here" "$rill" layers
+  says "the target is named" "${target%:*}"
+done
+expect 2 "bench --model with --layers" "$rill" bench --model none --layers mamba
 RILL_NUM_THREADS=none expect 2 "RILL_NUM_THREADS=none" "$rill" train --data text:text.txt --out no "${small[@]:0:10}"
 missing "nothing was written by these either" no
 
