@@ -9,10 +9,11 @@
 #include <memory>
 #include <numeric>
 #include <random>
-#include <stdexcept>
+#include <utility>
 #include <vector>
 
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -42,10 +43,17 @@ class Stack {
     if (memory == MAP_FAILED) throw std::bad_alloc();
     base_ = static_cast<std::byte*>(memory);
     mprotect(base_, kPage, PROT_NONE);
+    clean();
   }
   ~Stack() { munmap(base_, kStackBytes + kPage); }
   Stack(const Stack&) = delete;
   Stack& operator=(const Stack&) = delete;
+  /// Frames that nobody returned from leave their redzones to whoever has the memory next.
+  void clean() const {
+#if defined(__SANITIZE_ADDRESS__)
+    __asan_unpoison_memory_region(bottom(), kStackBytes);
+#endif
+  }
   std::byte* bottom() const { return base_ + kPage; }
   std::byte* top() const { return bottom() + kStackBytes; }
 
@@ -237,7 +245,9 @@ class Engine {
     __sanitizer_finish_switch_fiber(fake_stack, nullptr, nullptr);
 #endif
     current_fiber = nullptr;
-    if (fiber.status == Status::kDone) spare_stacks().push_back(std::move(fiber.stack));
+    if (fiber.status != Status::kDone) return;
+    if (failed_) fiber.stack->clean();
+    spare_stacks().push_back(std::move(fiber.stack));
   }
 
   bool release_barriers(BlockState& block) {
@@ -358,8 +368,13 @@ const std::byte* warp_exchange(const void* value, std::size_t bytes) {
   return half;
 }
 
-void fail_launch(const std::string& sentence) {
-  current_engine->fail(sentence + " (" + thread_name(self()) + ")");
+void fail_launch(std::string sentence) {
+  {
+    // Nothing is left behind on a stack that nobody returns on.
+    std::string taken = std::move(sentence);
+    taken += " (" + thread_name(self()) + ")";
+    current_engine->fail(taken);
+  }
   for (;;) wait_as(Status::kDone);  // the scheduler does not come back
 }
 

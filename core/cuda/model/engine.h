@@ -67,7 +67,8 @@ SharedMemory shared_memory(const void* site, const char* name, std::size_t count
 SharedMemory dynamic_shared_memory(std::size_t element_bytes, std::size_t* count);
 void note_read(Shadow& shadow, const char* name, std::int64_t index);
 void note_write(Shadow& shadow, const char* name, std::int64_t index);
-[[noreturn]] void fail_launch(const std::string& sentence);
+/// Ends the launch of the calling thread's kernel; the thread never goes on.
+[[noreturn]] void fail_launch(std::string sentence);
 
 /// A reference to an element of shared memory.
 template <class T>
