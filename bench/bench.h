@@ -31,7 +31,7 @@ struct Row {
   double ns_per_token = 0;  // of B * T tokens; a step gives B
   double GBps = 0;          // bytes of input, output, parameters and state, once each, a second
   double GFLOPs = 0;
-  double baseline_ns = 0;  // the same by plain loops in float, one thread; NaN: not measured
+  double baseline_ns = 0;  // the same by plain loops on one CPU thread; NaN: not measured
   double ratio = 0;        // baseline_ns / ns_per_token
   double p50_ns = 0, p99_ns = 0, max_ns = 0;  // a token, over repeats (steps: over single steps)
   std::int64_t rss_bytes = 0;
@@ -45,6 +45,7 @@ struct Options {
   std::int64_t batch = 1;
   std::int64_t width = 128;
   std::vector<int> threads = {1};
+  Device device;         // of layers and models; kernels alone are measured on the CPU
   double seconds = 0.3;  // a row is measured for about so long
   bool baseline = true;
 };

@@ -21,14 +21,19 @@ struct Case {
   double seconds;
 
   Samples forward() const {
-    const Tensor x = random_tensor({batch, length, layer.input_size()}, 1);
+    const Tensor x = random_tensor({batch, length, layer.input_size()}, 1).to(exec.device());
     State state = layer.initial_state(exec, batch);
-    return repeat([&] { layer.forward(exec, x, state); }, seconds);
+    return repeat(
+        [&] {
+          layer.forward(exec, x, state);
+          exec.synchronize();
+        },
+        seconds);
   }
 
   Samples backward_too() const {
-    const Tensor x = random_tensor({batch, length, layer.input_size()}, 1);
-    const Tensor dy = random_tensor({batch, length, layer.output_size()}, 2);
+    const Tensor x = random_tensor({batch, length, layer.input_size()}, 1).to(exec.device());
+    const Tensor dy = random_tensor({batch, length, layer.output_size()}, 2).to(exec.device());
     Tape tape;
     return repeat(
         [&] {
@@ -41,6 +46,7 @@ struct Case {
           }
           backward(exec, tape, {{y, dy}});
           tape.clear();
+          exec.synchronize();
         },
         seconds);
   }
@@ -48,9 +54,14 @@ struct Case {
   Samples step() const {
     State state = layer.initial_state(exec, batch);
     Stepper stepper = layer.prepare_step(exec, batch);
-    const Tensor x = random_tensor({batch, layer.input_size()}, 1);
-    const Tensor y = Tensor::empty({batch, layer.output_size()}, DType::kFloat32);
-    return repeat([&] { (void)stepper.step(x, state, y); }, seconds, 1000);
+    const Tensor x = random_tensor({batch, layer.input_size()}, 1).to(exec.device());
+    const Tensor y = Tensor::empty({batch, layer.output_size()}, DType::kFloat32, exec.device());
+    return repeat(
+        [&] {
+          (void)stepper.step(x, state, y);
+          exec.synchronize();
+        },
+        seconds, 1000);
   }
 
   Samples run(const std::string& mode) const {
@@ -71,8 +82,9 @@ Row measure(const LayerType& type, const std::string& mode, std::int64_t length,
           .T = mode == "step" ? 1 : length,
           .D = options.width,
           .threads = mode == "step" ? 1 : threads,
-          .target = cpu_target()};
-  Exec exec({.threads = row.threads});
+          .target = options.device == Device{} ? cpu_target() : to_string(options.device)};
+  layer->to(options.device);
+  Exec exec({.device = options.device, .threads = row.threads});
   Samples samples = Case{*layer, exec, row.B, row.T, options.seconds}.run(mode);
   const double state =
       2.0 * static_cast<double>(row.B) * static_cast<double>(layer->state_spec().bytes());
@@ -84,6 +96,7 @@ Row measure(const LayerType& type, const std::string& mode, std::int64_t length,
   if (options.baseline) {
     const PlainKernels plain;
     const std::int64_t short_length = std::min(row.T, kBaselineLength);
+    layer->to(Device{});
     Exec one({.threads = 1});
     Samples slow = Case{*layer, one, row.B, short_length, options.seconds / 2}.run(mode);
     fill_baseline(row, slow, short_length);
@@ -215,13 +228,13 @@ std::vector<Row> measure_growth(const Model& model, const std::vector<std::int64
             .T = call,
             .D = config.hidden_size,
             .threads = used,
-            .target = cpu_target()};
+            .target = model.device() == Device{} ? cpu_target() : to_string(model.device())};
     fill(row, samples, cost);
     row.T = length;
     rows.push_back(row);
     if (done) done(row);
   };
-  Exec exec({.threads = threads});
+  Exec exec({.device = model.device(), .threads = threads});
   Generator generator(1);
   const auto tokens_below =
       static_cast<std::uint64_t>(std::min<std::int64_t>(128, config.vocab_size));

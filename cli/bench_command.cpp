@@ -23,6 +23,7 @@ struct BenchFlags {
   std::vector<std::string> layers, kernels, modes = {"forward", "backward", "step"};
   std::string lengths = "1k..16k:x4", json_file, html_file, model;
   std::vector<int> threads;
+  std::string device = "cpu";
   bench::Options options;
   bool json = false, no_baseline = false;
 };
@@ -129,9 +130,16 @@ std::vector<Row> measure_all(const BenchFlags& flags, const std::function<void(c
   std::vector<Row> rows;
   if (!flags.layers.empty() || flags.kernels.empty())
     rows = bench::measure_layers(flags.options, show);
-  if (flags.kernels.empty() && !flags.layers.empty()) return rows;
+  const bool no_kernels = flags.options.device != Device{} || !flags.layers.empty();
+  if (flags.kernels.empty() && no_kernels) return rows;
   for (Row& row : bench::measure_kernels(flags.options, show)) rows.push_back(std::move(row));
   return rows;
+}
+
+std::vector<Row> growth(const BenchFlags& flags, const std::function<void(const Row&)>& show) {
+  const auto model = load_model(flags.model);
+  model->to(flags.options.device);
+  return bench::measure_growth(*model, flags.options.lengths, flags.options.threads.front(), show);
 }
 
 int run_bench(BenchFlags& flags) {
@@ -145,6 +153,12 @@ int run_bench(BenchFlags& flags) {
   flags.options.baseline = !flags.no_baseline;
   for (const std::string& layer : flags.layers) find_layer_type(layer);
   for (const std::string& kernel : flags.options.kernels) bench::check_kernel_name(kernel);
+  flags.options.device = device_from(flags.device);
+  const bool on_cpu = flags.options.device == Device{};
+  check(on_cpu || flags.kernels.empty(), ErrorCode::kConfig,
+        "bench: single kernels are measured on the CPU; with --device {} give --layers or --model.",
+        flags.device);
+  Tensor::empty({1}, DType::kFloat32, flags.options.device);  // or there is no such device
   const bench::Machine machine = bench::measure_machine();
   const auto show = [&](const Row& row) {
     print_to(stderr,
@@ -157,8 +171,7 @@ int run_bench(BenchFlags& flags) {
   if (flags.model.empty())
     rows = measure_all(flags, show);
   else
-    rows = bench::measure_growth(*load_model(flags.model), flags.options.lengths,
-                                 flags.options.threads.front(), show);
+    rows = growth(flags, show);
   json list = json::array();
   for (const Row& row : rows) list.push_back(to_json(row));
   const json result = {{"machine", to_json(machine)}, {"rows", list}};
@@ -218,6 +231,7 @@ void add_bench(CLI::App& app, std::vector<std::pair<CLI::App*, Run>>& commands) 
   // A model has its own layers and width, is one stream, and grows in both modes.
   for (const char* other : {"--layers", "--kernels", "--modes", "--batch", "--width"})
     model->excludes(command->get_option(other));
+  add_device_option(*command, flags->device);
   command->add_option("--json", flags->json_file, "Write {machine, rows} to F (-: stdout)");
   command->add_option("--html", flags->html_file, "Write a page with charts to F");
   command->footer(

@@ -54,10 +54,36 @@ constexpr double kBarInterval = 0.1;
 void Common::add_to(CLI::App& app, bool with_json) {
   app.add_option("--threads", threads, "Threads (default: RILL_NUM_THREADS, else all processors)")
       ->check(CLI::Range(1, 1024));
+  add_device_option(app, device);
   if (with_json) app.add_flag("--json", json, "Print one JSON value on stdout");
 }
 
-ExecOptions Common::exec_options(DType dtype) const { return {.dtype = dtype, .threads = threads}; }
+ExecOptions Common::exec_options(DType dtype) const {
+  return {.device = device_from(device), .dtype = dtype, .threads = threads};
+}
+
+std::unique_ptr<Model> Common::load(const std::string& directory) const {
+  const Device place = device_from(device);
+  Tensor::empty({1}, DType::kFloat32, place);  // or there is no such device
+  auto model = load_model(directory);
+  model->to(place);
+  return model;
+}
+
+void add_device_option(CLI::App& app, std::string& device) {
+  app.add_option("--device", device, "cpu, cuda (the first) or cuda:N")
+      ->check(CLI::Validator(
+          [](const std::string& text) {
+            try {
+              device_from(text);
+              return std::string();
+            } catch (const Error& error) {
+              return std::string(error.what());
+            }
+          },
+          "DEVICE"))
+      ->capture_default_str();
+}
 
 Positive::Positive()
     : Validator(number_check("POSITIVE", "a number above 0", [](double v) { return v > 0; })) {}

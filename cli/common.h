@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -23,11 +24,17 @@ inline constexpr int kBadUsage = 2;
 /// Options that most commands take.
 struct Common {
   int threads = 0;  // 0: RILL_NUM_THREADS, else all processors
+  std::string device = "cpu";
   bool json = false;
 
   void add_to(CLI::App& app, bool with_json);
   ExecOptions exec_options(DType dtype = DType::kFloat32) const;
+  /// Reads a model, onto the device. Error(kDevice) where there is none, before anything is read.
+  std::unique_ptr<Model> load(const std::string& directory) const;
 };
+
+/// --device, for every command that computes.
+void add_device_option(CLI::App& app, std::string& device);
 
 /// Adds one command; what it returns is the exit status. Every command has its file.
 using Run = std::function<int()>;

@@ -35,7 +35,7 @@ std::unique_ptr<Dataset> data_of(const Model& model, const std::string& given) {
 
 int run_eval(const EvalFlags& flags) {
   const EvalMode mode = EvalMode::parse(flags.mode);
-  const auto model = load_model(flags.out);
+  const auto model = flags.common.load(flags.out);
   const auto data = data_of(*model, flags.data);
   Exec exec(flags.common.exec_options());
   std::optional<Progress> progress;
@@ -65,7 +65,7 @@ int run_eval(const EvalFlags& flags) {
 
 int run_logits(const EvalFlags& flags) {
   const EvalMode mode = EvalMode::parse(flags.mode);
-  const auto model = load_model(flags.out);
+  const auto model = flags.common.load(flags.out);
   check(model->config().task == Task::kLanguageModel, ErrorCode::kConfig,
         "logits: a language model was expected, {} holds one of the task {}.", flags.out,
         to_string(model->config().task));
@@ -80,7 +80,8 @@ int run_logits(const EvalFlags& flags) {
     progress.update(0);
     run_mode(exec, *model, bytes.view({1, length}), state, mode,
              [&](std::int64_t first, const Tensor& y) {
-               std::memcpy(logits.data<float>() + first * vocabulary, y.raw(), y.bytes());
+               const Tensor near = y.to(Device{});
+               std::memcpy(logits.data<float>() + first * vocabulary, near.raw(), near.bytes());
                progress.update(static_cast<double>(first + y.size(1)));
              });
   }

@@ -38,7 +38,7 @@ class Stream {
 
   void load(const std::string& file, const GenerateFlags& flags) {
     const SafetensorsReader reader = SafetensorsReader::open(file);
-    state_ = State::load(reader, model_.state_spec());
+    state_ = State::load(reader, model_.state_spec()).to(exec_.device());
     state_.check_fits(model_.state_spec(), 1, "generate --load-state");
     const auto number = [&](const char* key) {
       const std::string text = reader.text(key);
@@ -82,7 +82,8 @@ class Stream {
   void read(std::int64_t token) {
     token_.data<std::int32_t>()[0] = static_cast<std::int32_t>(token);
     const StepStatus status = stepper_.step(token_, state_, logits_);
-    check(status == StepStatus::kOk, ErrorCode::kState, "generate: {}.", to_string(status));
+    check(status == StepStatus::kOk, ErrorCode::kState, "generate: {}. {}", to_string(status),
+          stepper_.error());
   }
 
   std::int64_t next() {
@@ -107,7 +108,7 @@ int run_generate(const GenerateFlags& flags) {
   const bool loads = !flags.load_file.empty();
   check(loads || !flags.prompt.empty(), ErrorCode::kConfig,
         "generate: --prompt TEXT (at least one byte) or --load-state F was expected.");
-  const auto model = load_model(flags.out);
+  const auto model = flags.common.load(flags.out);
   const ModelConfig& config = model->config();
   check(config.task == Task::kLanguageModel, ErrorCode::kConfig,
         "generate: a language model over bytes was expected, {} holds a model of the task {}.",

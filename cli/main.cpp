@@ -17,8 +17,14 @@ using namespace rill::cli;
 
 // Wrong usage is status 2, everything else that fails 1.
 int status_of(const Error& error) {
-  return error.code() == ErrorCode::kConfig || error.code() == ErrorCode::kUnsupported ? kBadUsage
-                                                                                       : kFailed;
+  switch (error.code()) {
+    case ErrorCode::kConfig:
+    case ErrorCode::kUnsupported:
+    case ErrorCode::kDevice:
+      return kBadUsage;
+    default:
+      return kFailed;
+  }
 }
 
 // A full disk behind stdout shows only when its buffer is written out.

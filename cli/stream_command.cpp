@@ -134,7 +134,8 @@ class RowStream {
         y_(Tensor::empty(stepper_.output_shape(), DType::kFloat32)),
         row_(static_cast<std::size_t>(x_.numel())) {
     if (flags.load_file.empty()) return;
-    state_ = State::load(SafetensorsReader::open(flags.load_file), model.state_spec());
+    state_ = State::load(SafetensorsReader::open(flags.load_file), model.state_spec())
+                 .to(exec_.device());
     state_.check_fits(model.state_spec(), 1, "stream --load-state");
   }
 
@@ -155,8 +156,8 @@ class RowStream {
     const auto start = std::chrono::steady_clock::now();
     language_ ? take_token(number) : scale_input(number);
     const StepStatus status = stepper_.step(x_, state_, y_);
-    check(status == StepStatus::kOk, ErrorCode::kState, "stream: {} {}: {}.", place_, number,
-          to_string(status));
+    check(status == StepStatus::kOk, ErrorCode::kState, "stream: {} {}: {}. {}", place_, number,
+          to_string(status), stepper_.error());
     scale_output(number);
     latencies_.add(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
@@ -252,7 +253,7 @@ void run_f32(RowStream& stream, Input& input) {
 }
 
 int run_stream(const StreamFlags& flags) {
-  const auto model = load_model(flags.out);
+  const auto model = flags.common.load(flags.out);
   RowStream stream(flags, *model);
   Input input;
   try {

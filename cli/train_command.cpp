@@ -243,11 +243,12 @@ int run_train(TrainFlags& flags) {
   }
   Exec exec(flags.common.exec_options());
   const Model shape(config, DType::kFloat32, 0);
-  print_to(
-      stderr, "{}: {} blocks of width {}, {} parameters, {} of state a stream; {} threads, {}\n",
-      config.layer, config.num_hidden_layers, config.hidden_size,
-      short_number(static_cast<double>(shape.parameter_count())),
-      short_bytes(static_cast<double>(shape.state_spec().bytes())), exec.threads(), cpu_target());
+  print_to(stderr, "{}: {} blocks of width {}, {} parameters, {} of state a stream; {}\n",
+           config.layer, config.num_hidden_layers, config.hidden_size,
+           short_number(static_cast<double>(shape.parameter_count())),
+           short_bytes(static_cast<double>(shape.state_spec().bytes())),
+           exec.device() == Device{} ? formatted("{} threads, {}", exec.threads(), cpu_target())
+                                     : to_string(exec.device()));
   std::optional<TrainProgress> progress(std::in_place, flags.options);
   const TrainHooks hooks{
       .record = [&](const TrainRecord& r) { progress->show(r); },

@@ -11,8 +11,10 @@ using DeviceStatus = int;
 constexpr DeviceStatus kWorkspaceTooSmall = -1;
 /// Rill's own: a size that no kernel is made for.
 constexpr DeviceStatus kSizeNotSupported = -2;
-/// cudaStream_t; null in the execution model.
+/// cudaStream_t; null: the device's own (legacy) stream, in order with every other.
 using DeviceStream = void*;
+/// cudaGraphExec_t: launches and copies that were written down, to be run again as one.
+using DeviceGraph = void*;
 
 /// Where a kernel is launched. The workspace belongs to the stream: a launcher may use it for
 /// partial results until its own kernels end.
@@ -22,18 +24,26 @@ struct DeviceLaunch {
   std::size_t workspace_bytes = 0;
 };
 
-/// Memory and streams of the CUDA devices. `copy` takes addresses of the host and of the device
-/// alike, after what the stream holds; it has ended on return where the host is involved.
+/// Memory, streams and graphs of the CUDA devices. `copy` takes addresses of the host and of the
+/// device alike, after what the stream holds. Where the target is the host's it has ended on
+/// return; where the source is, the source is free to change on return.
 struct DeviceApi {
   int (*device_count)();
   DeviceStatus (*allocate)(int device, std::size_t bytes, void** data);
-  void (*release)(int device, void* data);
+  void (*release)(int device, void* data);  // after all work that was handed to the device before
   DeviceStatus (*make_stream)(int device, DeviceStream* stream);
   void (*destroy_stream)(int device, DeviceStream stream);
   DeviceStatus (*copy)(int device, void* target, const void* source, std::size_t bytes,
                        DeviceStream stream);
   DeviceStatus (*synchronize)(int device, DeviceStream stream);
   const char* (*describe)(DeviceStatus status);
+  DeviceStatus (*fill)(int device, void* target, int byte, std::size_t bytes, DeviceStream stream);
+  // A stream of its own on which nothing runs: launches, and copies inside the device, are written
+  // down, until end_graph makes a graph of them and ends the stream, even where it fails.
+  DeviceStatus (*begin_graph)(int device, DeviceStream* writing);
+  DeviceStatus (*end_graph)(int device, DeviceStream writing, DeviceGraph* graph);
+  DeviceStatus (*run_graph)(int device, DeviceGraph graph, DeviceStream stream);
+  void (*destroy_graph)(int device, DeviceGraph graph);
 };
 
 /// Null where the build has no CUDA.

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace rill {
 
@@ -90,5 +91,8 @@ struct Device {
 
 /// "cpu" or "cuda:0".
 std::string to_string(Device device);
+/// The device that "cpu", "cuda" (the first) or "cuda:N" names, whether it is there or not;
+/// Error(kConfig) for any other text.
+Device device_from(std::string_view text);
 
 }  // namespace rill

@@ -1,3 +1,4 @@
+#include <rill/core/device_queue.h>
 #include <rill/core/exec.h>
 #include <rill/core/float_mode.h>
 #include <rill/core/kernels.h>
@@ -26,15 +27,19 @@ int default_threads() {
 }
 
 Exec::Exec(const ExecOptions& options)
-    : options_(options),
-      memory_(std::make_shared<MemoryPool>()),
-      weights_(std::make_unique<WeightCache>()) {
+    : options_(options), weights_(std::make_unique<WeightCache>()) {
   check(options.dtype == DType::kFloat32 || options.dtype == DType::kFloat64, ErrorCode::kDType,
         "Exec: activations are float32 or float64, {} came.", name_of(options.dtype));
-  check(options.device.type == Device::Type::kCpu, ErrorCode::kDevice,
-        "Exec: there is no device {}.", to_string(options.device));
-  threads_ =
-      std::make_unique<ThreadPool>(options.threads == 0 ? default_threads() : options.threads);
+  const bool on_cpu = options.device == Device{};
+  if (!on_cpu) {
+    queue_ = std::make_shared<DeviceQueue>(options.device);
+    check(cuda_core_kernels(options.dtype) != nullptr, ErrorCode::kDType,
+          "Exec: on {} activations are float32, {} came.", to_string(options.device),
+          name_of(options.dtype));
+  }
+  memory_ = std::make_shared<MemoryPool>(options.device);
+  const int threads = options.threads == 0 ? default_threads() : options.threads;
+  threads_ = std::make_unique<ThreadPool>(on_cpu ? threads : 1);
 }
 
 Exec::~Exec() = default;
@@ -42,7 +47,7 @@ Exec::~Exec() = default;
 Tensor Exec::empty(const Shape& shape) { return empty(shape, options_.dtype); }
 
 Tensor Exec::empty(const Shape& shape, DType dtype) {
-  Tensor tensor = Tensor::empty(shape, dtype, options_.device, memory_);
+  Tensor tensor = Tensor::empty(shape, dtype, memory_);
   if (recorder_) recorder_->own(tensor);
   return tensor;
 }
@@ -53,9 +58,37 @@ Tensor Exec::zeros(const Shape& shape) {
   return tensor;
 }
 
+Tensor Exec::clone(const Tensor& tensor) {
+  Tensor copy = empty(tensor.shape(), tensor.dtype());
+  const auto bytes = static_cast<std::int64_t>(tensor.bytes());
+  enqueue(*this, core_kernels(*this).copy,
+          {.source = tensor.raw(),
+           .target = copy.raw(),
+           .rows = 1,
+           .bytes = bytes,
+           .source_stride = bytes,
+           .target_stride = bytes},
+          "clone");
+  return copy;
+}
+
+Tensor Exec::upload(const Tensor& tensor) {
+  if (tensor.device() == device()) return tensor;
+  Tensor copy = empty(tensor.shape(), tensor.dtype());
+  const Tensor near = tensor.to(Device{});
+  copy_bytes(device(), copy.raw(), near.device(), near.raw(), near.bytes(),
+             queue_ ? queue_->launch().stream : nullptr);
+  return copy;
+}
+
+void Exec::synchronize() {
+  if (queue_) queue_->synchronize();
+}
+
 void enqueue_call(Exec& exec, const KernelCall& call) {
-  const KernelContext context{&exec.thread_pool()};
   if (exec.recorder() && exec.recorder()->record(call)) return;
+  const KernelContext context{&exec.thread_pool(),
+                              exec.queue() ? &exec.queue()->launch() : nullptr};
   const DenormalsAreZero mode;
   call.invoke(call.kernel, call.args, context);
 }

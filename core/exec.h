@@ -10,6 +10,7 @@
 
 namespace rill {
 
+class DeviceQueue;
 class Recorder;
 class Tape;
 class WeightCache;
@@ -22,11 +23,12 @@ struct ExecOptions {
 };
 
 /// Device, threads, memory pool, random seed and, while training, the tape. One Exec serves one
-/// thread; layers are shared between many. Results do not depend on the number of threads.
+/// thread; layers are shared between many. Results do not depend on the number of threads. On a
+/// device work is handed over and goes on by itself; copies to the host (Tensor::to) wait for it.
 class Exec {
  public:
   /// Error(kDevice) where the device is absent, Error(kDType) for other dtypes than float32 and
-  /// float64.
+  /// float64, or one that the device has no kernels for.
   explicit Exec(const ExecOptions& options = {});
   ~Exec();
   Exec(const Exec&) = delete;
@@ -39,6 +41,8 @@ class Exec {
   void set_seed(std::uint64_t seed) noexcept { options_.seed = seed; }
   ThreadPool& thread_pool() noexcept { return *threads_; }
   const std::shared_ptr<MemoryPool>& memory() const noexcept { return memory_; }
+  /// Waits until all work that was handed to the device has ended. Error(kSystem) where it failed.
+  void synchronize();
 
   /// Null: no gradients are recorded.
   Tape* tape() const noexcept { return tape_; }
@@ -66,14 +70,21 @@ class Exec {
   Tensor empty(const Shape& shape);
   Tensor empty(const Shape& shape, DType dtype);
   Tensor zeros(const Shape& shape);
+  /// A copy of the pool, in the order of this Exec's work.
+  Tensor clone(const Tensor& tensor);
+  /// A copy on this Exec's device, of the pool; the same handle where it lies there.
+  Tensor upload(const Tensor& tensor);
 
   // For ops (core/kernel.h).
   Recorder* recorder() const noexcept { return recorder_; }
   void set_recorder(Recorder* recorder) noexcept { recorder_ = recorder; }
   WeightCache& weights() noexcept { return *weights_; }
+  /// Null on the CPU.
+  const std::shared_ptr<DeviceQueue>& queue() const noexcept { return queue_; }
 
  private:
   ExecOptions options_;
+  std::shared_ptr<DeviceQueue> queue_;
   std::shared_ptr<MemoryPool> memory_;
   std::unique_ptr<ThreadPool> threads_;
   std::unique_ptr<WeightCache> weights_;

@@ -68,19 +68,6 @@ class PlainKernels {
   static inline bool active_ = false;
 };
 
-struct CoreKernels;
-struct ScanKernels;
-struct RnnKernels;
-
-/// Tables that stand in for the CPU's: the CUDA kernels in their execution model, which runs them
-/// on the host's memory. For tests; set before the first Exec works.
-struct StandInKernels {
-  const CoreKernels* (*core)(DType) = nullptr;
-  const ScanKernels* (*scan)(DType) = nullptr;
-  const RnnKernels* (*rnn)(DType) = nullptr;
-};
-inline StandInKernels stand_in_kernels;
-
 /// The table for an Exec's dtype: `plain` is the double's code in float.
 template <class Table>
 const Table& by_dtype(const Exec& exec, const Table& f32, const Table& f64, const Table& plain) {

@@ -9,7 +9,6 @@ const CoreKernels& core_kernels(const Exec& exec) {
           name_of(exec.dtype()));
     return *table;
   }
-  if (stand_in_kernels.core && !PlainKernels::active()) return *stand_in_kernels.core(exec.dtype());
   return by_dtype(exec, cpu_core_kernels_f32(), cpu_core_kernels_f64(),
                   cpu_core_kernels_plain_f32());
 }

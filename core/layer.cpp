@@ -13,10 +13,12 @@ Tensor SequenceLayer::forward(Exec& exec, const Tensor& x, State& state,
   check(x.dtype() == dtype() && exec.dtype() == dtype(), ErrorCode::kDType,
         "{}: the layer computes in {}, x is {} and the Exec is {}.", spec.layer, name_of(dtype()),
         name_of(x.dtype()), name_of(exec.dtype()));
-  check(x.device() == exec.device(), ErrorCode::kDevice, "{}: the Exec is on {}, x lies on {}.",
-        spec.layer, to_string(exec.device()), to_string(x.device()));
+  check(x.device() == exec.device() && device_ == exec.device(), ErrorCode::kDevice,
+        "{}: the Exec is on {}, the layer lies on {} and x on {}.", spec.layer,
+        to_string(exec.device()), to_string(device_), to_string(x.device()));
   const Sequence sequence = Sequence::from(exec, segments, x.size(0), x.size(1));
   state.check_fits(spec, sequence.rows(), spec.layer);
+  state.check_on(exec.device(), spec.layer);
   const OpNumberScope ops(exec);
   Tensor y = compute(exec, x, state.fields(), sequence);
   return sequence.padded() ? zero_padding(exec, y, sequence) : y;
@@ -28,6 +30,9 @@ Stepper SequenceLayer::prepare_step(Exec& exec, std::int64_t batch) const {
   check(exec.dtype() == dtype(), ErrorCode::kDType,
         "prepare_step: the layer computes in {}, the Exec in {}.", name_of(dtype()),
         name_of(exec.dtype()));
+  check(exec.device() == device_, ErrorCode::kDevice,
+        "prepare_step: the layer lies on {}, the Exec is on {}.", to_string(device_),
+        to_string(exec.device()));
   const auto function = [this, batch](Exec& ex, const Tensor& x, std::span<Tensor> state) {
     return compute(ex, x, state, Sequence::batch(ex, batch, 1));
   };
@@ -44,6 +49,15 @@ std::vector<Tensor> SequenceLayer::parameters() const {
   visit_parameters(
       [&](const std::string&, const Tensor& value, ParameterGroup) { all.push_back(value); });
   return all;
+}
+
+void SequenceLayer::visit_buffers(const std::function<void(const Tensor&)>&) const {}
+
+void SequenceLayer::to(Device device) {
+  visit_parameters(
+      [&](const std::string&, const Tensor& value, ParameterGroup) { value.move_to(device); });
+  visit_buffers([&](const Tensor& value) { value.move_to(device); });
+  device_ = device;
 }
 
 std::int64_t SequenceLayer::parameter_count() const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -32,7 +33,8 @@ class SequenceLayer {
                  const Segments* segments = nullptr) const;
 
   /// Recurrent mode for `batch` streams: x [batch, D_in] -> y [batch, D_out]. Error(kShape) for a
-  /// batch below 1, Error(kDType) where the Exec computes in another dtype than the layer.
+  /// batch below 1, Error(kDType) where the Exec computes in another dtype than the layer,
+  /// Error(kDevice) where it works elsewhere. On a device the Stepper is a graph of its kernels.
   Stepper prepare_step(Exec& exec, std::int64_t batch) const;
 
   /// A fresh state of `batch` rows. Error(kShape) for a negative batch.
@@ -47,6 +49,16 @@ class SequenceLayer {
   virtual double flops_per_token() const = 0;
   /// Name, value and group of every parameter, always in the same order.
   virtual void visit_parameters(const ParameterVisitor& visitor) const = 0;
+
+  /// Moves all parameters to another device, in place: handles to them follow. Error(kDevice) where
+  /// it is absent. Not while the layer is in use.
+  void to(Device device);
+  /// Where the parameters lie.
+  Device device() const noexcept { return device_; }
+
+  /// What the layer computes with besides its parameters, and what follows it to a device: tables
+  /// that its configuration determines. None by default.
+  virtual void visit_buffers(const std::function<void(const Tensor&)>& visitor) const;
 
   /// Handles to all parameters, in the order of visit_parameters.
   std::vector<Tensor> parameters() const;
@@ -63,6 +75,8 @@ class SequenceLayer {
  private:
   virtual Tensor compute(Exec& exec, const Tensor& x, std::span<Tensor> state,
                          const Sequence& sequence) const = 0;
+
+  Device device_;
 };
 
 }  // namespace rill

@@ -30,8 +30,9 @@ struct RowRange {
 Tensor linear(Exec& exec, const Tensor& x, const Tensor& weight, const Tensor& bias = {},
               RowRange rows = {});
 /// table [V, C] (the Exec's dtype, bfloat16 or float16): its rows at tokens (int32, int64 or uint8,
-/// any shape) -> [..., C]. Tokens are checked:
-/// Error(kValue) out of [0, V), except while a Stepper runs (its callers check).
+/// any shape) -> [..., C]. Tokens on the host are checked: Error(kValue) out of [0, V), except
+/// while a Stepper runs (its callers check). On a device they are not read by the host: a token out
+/// of range gives a row of NaN.
 Tensor embedding(Exec& exec, const Tensor& tokens, const Tensor& table);
 
 // ---- element by element
@@ -128,7 +129,8 @@ Tensor mean_pool(Exec& exec, const Tensor& x, Tensor& sum, Tensor& count, const 
 Tensor last_pool(Exec& exec, const Tensor& x, Tensor& last, const Sequence& sequence);
 /// Softmax cross-entropy in nats. logits [tokens, V], targets [tokens] (int64; a negative one
 /// counts nothing); returns the sum over tokens divided by `count` [1]. With `per_token` defined
-/// ([tokens]), each token's loss is written there.
+/// ([tokens]), each token's loss is written there. Error(kValue) for a target that is no class, on
+/// the host; of targets on a device it gives a loss of NaN.
 Tensor cross_entropy(Exec& exec, const Tensor& logits, const Tensor& targets, double count,
                      Tensor per_token = {});
 /// sum((x - target)^2) / count -> [1]. Elements whose target is NaN count nothing.

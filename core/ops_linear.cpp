@@ -121,7 +121,9 @@ void multiply_by_weight(Exec& exec, const Tensor& x, const Tensor& weight, const
           transposed ? "linear backward" : "linear");
 }
 
+// Of tokens on the host; on a device a token out of range gives a row of NaN.
 void check_tokens(const Tensor& tokens, std::int64_t vocabulary) {
+  if (tokens.device() != Device{}) return;
   const auto check_all = [&](auto values) {
     for (std::size_t i = 0; i < values.size(); ++i)
       check(values[i] >= 0 && static_cast<std::int64_t>(values[i]) < vocabulary, ErrorCode::kValue,
@@ -170,11 +172,11 @@ Tensor linear(Exec& exec, const Tensor& x, const Tensor& weight, const Tensor& b
   return y;
 }
 
-Tensor embedding(Exec& exec, const Tensor& tokens, const Tensor& table) {
-  check(tokens.defined() && (tokens.dtype() == DType::kInt32 || tokens.dtype() == DType::kInt64 ||
-                             tokens.dtype() == DType::kUInt8),
+Tensor embedding(Exec& exec, const Tensor& given, const Tensor& table) {
+  check(given.defined() && (given.dtype() == DType::kInt32 || given.dtype() == DType::kInt64 ||
+                            given.dtype() == DType::kUInt8),
         ErrorCode::kDType, "embedding: tokens are {}, int32, int64 or uint8 was expected.",
-        tokens.defined() ? name_of(tokens.dtype()) : "undefined");
+        given.defined() ? name_of(given.dtype()) : "undefined");
   check(table.defined() && table.rank() == 2, ErrorCode::kShape,
         "embedding: the table has the shape {}, [V, C] was expected.",
         table.defined() ? to_string(table.shape()) : "undefined");
@@ -182,7 +184,8 @@ Tensor embedding(Exec& exec, const Tensor& tokens, const Tensor& table) {
             table.dtype() == DType::kFloat16,
         ErrorCode::kDType, "embedding: the table is {}, {}, bfloat16 or float16 was expected.",
         name_of(table.dtype()), name_of(exec.dtype()));
-  if (!exec.recorder()) check_tokens(tokens, table.size(0));
+  if (!exec.recorder()) check_tokens(given, table.size(0));
+  const Tensor tokens = exec.upload(given);
   Tensor y = exec.empty(tokens.shape().append(table.size(1)));
   const EmbeddingArgs args{.token = tokens.raw(),
                            .table = table.raw(),

@@ -9,13 +9,22 @@ void check_count(double count, const char* op) {
   check(count > 0.0, ErrorCode::kValue, "{}: a count above 0 was expected, {} came.", op, count);
 }
 
+// Of targets on the host; on a device one out of range gives a loss of NaN.
+void check_labels(const Tensor& targets, std::int64_t classes) {
+  if (targets.device() != Device{}) return;
+  const auto labels = targets.span<std::int64_t>();
+  for (std::size_t t = 0; t < labels.size(); ++t)
+    check(labels[t] < classes, ErrorCode::kValue,
+          "cross_entropy: targets below {} were expected, target {} is {}.", classes, t, labels[t]);
+}
+
 Tensor partial_sums(Exec& exec, std::int64_t count) {
   return exec.empty({(count + kSumTile - 1) / kSumTile});
 }
 
 }  // namespace
 
-Tensor cross_entropy(Exec& exec, const Tensor& logits, const Tensor& targets, double count,
+Tensor cross_entropy(Exec& exec, const Tensor& logits, const Tensor& given, double count,
                      Tensor per_token) {
   check_activation(exec, logits, "cross_entropy", "logits");
   const std::int64_t classes = last_axis(logits, "cross_entropy", "logits"),
@@ -23,14 +32,12 @@ Tensor cross_entropy(Exec& exec, const Tensor& logits, const Tensor& targets, do
   check(classes >= 1, ErrorCode::kShape,
         "cross_entropy: logits over at least one class were expected, {} came.",
         to_string(logits.shape()));
-  check(targets.defined() && targets.dtype() == DType::kInt64 && targets.numel() == tokens,
+  check(given.defined() && given.dtype() == DType::kInt64 && given.numel() == tokens,
         ErrorCode::kShape, "cross_entropy: {} int64 targets were expected, {} {} came.", tokens,
-        targets.defined() ? targets.numel() : 0, targets.defined() ? name_of(targets.dtype()) : "");
+        given.defined() ? given.numel() : 0, given.defined() ? name_of(given.dtype()) : "");
   check_count(count, "cross_entropy");
-  const std::int64_t* labels = targets.data<std::int64_t>();
-  for (std::int64_t t = 0; t < tokens; ++t)
-    check(labels[t] < classes, ErrorCode::kValue,
-          "cross_entropy: targets below {} were expected, target {} is {}.", classes, t, labels[t]);
+  check_labels(given, classes);
+  const Tensor targets = exec.upload(given);
   if (per_token.defined()) {
     check_activation(exec, per_token, "cross_entropy", "per_token");
     check(per_token.numel() == tokens, ErrorCode::kShape,
@@ -43,7 +50,7 @@ Tensor cross_entropy(Exec& exec, const Tensor& logits, const Tensor& targets, do
   Tensor loss = exec.empty({1});
   enqueue(exec, core_kernels(exec).cross_entropy,
           {.logits = logits.raw(),
-           .targets = labels,
+           .targets = targets.data<std::int64_t>(),
            .per_token = per_token.raw(),
            .stats = stats.raw(),
            .loss = loss.raw(),
@@ -69,8 +76,10 @@ Tensor cross_entropy(Exec& exec, const Tensor& logits, const Tensor& targets, do
   return loss;
 }
 
-Tensor squared_error(Exec& exec, const Tensor& x, const Tensor& target, double count) {
+Tensor squared_error(Exec& exec, const Tensor& x, const Tensor& given, double count) {
   check_activation(exec, x, "squared_error", "x");
+  check(given.defined(), ErrorCode::kShape, "squared_error: a target was expected, nothing came.");
+  const Tensor target = exec.upload(given);
   check_activation(exec, target, "squared_error", "target");
   check_shape(target, x.shape(), "squared_error", "target");
   check_count(count, "squared_error");

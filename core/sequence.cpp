@@ -5,20 +5,35 @@
 
 namespace rill {
 
+// What rows there are, on the host.
+struct Sequence::Rows {
+  explicit Rows(std::int64_t count)
+      : start_and_length(Tensor::empty({2, count}, DType::kInt64)),
+        start(start_and_length.data<std::int64_t>()),
+        length(start + count) {}
+  void set(std::int64_t row, std::int64_t first, std::int64_t steps) {
+    start[row] = first;
+    length[row] = steps;
+  }
+
+  Tensor start_and_length;
+  std::int64_t *start, *length;
+};
+
 Sequence Sequence::batch(Exec& exec, std::int64_t batch, std::int64_t length) {
   Sequence sequence;
-  sequence.start_ = exec.empty({batch}, DType::kInt64);
-  sequence.length_ = exec.empty({batch}, DType::kInt64);
-  for (std::int64_t b = 0; b < batch; ++b) {
-    sequence.start_.data<std::int64_t>()[b] = b * length;
-    sequence.length_.data<std::int64_t>()[b] = length;
-  }
-  sequence.args_ = {.rows = batch,
-                    .tokens = batch * length,
-                    .start = sequence.start_.data<std::int64_t>(),
-                    .length = sequence.length_.data<std::int64_t>(),
-                    .max_length = length};
+  sequence.args_ = {.rows = batch, .tokens = batch * length, .max_length = length};
+  Rows rows(batch);
+  for (std::int64_t b = 0; b < batch; ++b) rows.set(b, b * length, length);
+  sequence.bind(exec, rows);
   return sequence;
+}
+
+// Onto the Exec's device, in one copy.
+void Sequence::bind(Exec& exec, const Rows& rows) {
+  rows_ = exec.upload(rows.start_and_length);
+  args_.start = rows_.data<std::int64_t>();
+  args_.length = args_.start + args_.rows;
 }
 
 Sequence Sequence::from(Exec& exec, const Segments* segments, std::int64_t batch,
@@ -27,13 +42,13 @@ Sequence Sequence::from(Exec& exec, const Segments* segments, std::int64_t batch
   const bool packed = !segments->offsets.empty();
   check(!packed || segments->lengths.empty(), ErrorCode::kShape,
         "Segments: offsets (packed sequences) or lengths (padded ones) were expected, both came.");
-  Sequence sequence = Sequence::batch(
-      exec, packed ? static_cast<std::int64_t>(segments->offsets.size()) - 1 : batch,
-      packed ? 0 : length);
+  Sequence sequence;
   SeqArgs& args = sequence.args_;
-  std::int64_t* start = sequence.start_.data<std::int64_t>();
-  std::int64_t* lengths = sequence.length_.data<std::int64_t>();
-  args.tokens = batch * length;
+  args = {.rows = packed ? static_cast<std::int64_t>(segments->offsets.size()) - 1 : batch,
+          .tokens = batch * length,
+          .max_length = packed ? 0 : length};
+  Rows rows(args.rows);
+  for (std::int64_t b = 0; b < args.rows && !packed; ++b) rows.set(b, b * length, length);
   if (packed) {
     const auto& offsets = segments->offsets;
     check(batch == 1, ErrorCode::kShape,
@@ -42,11 +57,10 @@ Sequence Sequence::from(Exec& exec, const Segments* segments, std::int64_t batch
           ErrorCode::kShape,
           "Segments: offsets ascend from 0 to the total length {}; they run from {} to {}.", length,
           offsets.front(), offsets.back());
-    args.max_length = 0;
-    for (std::int64_t s = 0; s < args.rows; ++s) {
-      start[s] = offsets[s];
-      lengths[s] = offsets[s + 1] - offsets[s];
-      args.max_length = std::max(args.max_length, lengths[s]);
+    for (std::size_t s = 0; s + 1 < offsets.size(); ++s) {
+      const std::int64_t steps = offsets[s + 1] - offsets[s];
+      rows.set(static_cast<std::int64_t>(s), offsets[s], steps);
+      args.max_length = std::max(args.max_length, steps);
     }
   }
   if (!segments->lengths.empty()) {
@@ -54,12 +68,12 @@ Sequence Sequence::from(Exec& exec, const Segments* segments, std::int64_t batch
           "Segments: {} lengths were expected, {} came.", batch, segments->lengths.size());
     args.max_length = 0;
     for (std::int64_t b = 0; b < batch; ++b) {
-      lengths[b] = segments->lengths[b];
-      check(lengths[b] >= 0 && lengths[b] <= length, ErrorCode::kShape,
-            "Segments: lengths lie between 0 and {}, lengths[{}] = {} came.", length, b,
-            lengths[b]);
-      args.padded = args.padded || lengths[b] < length;
-      args.max_length = std::max(args.max_length, lengths[b]);
+      const std::int64_t steps = segments->lengths[static_cast<std::size_t>(b)];
+      check(steps >= 0 && steps <= length, ErrorCode::kShape,
+            "Segments: lengths lie between 0 and {}, lengths[{}] = {} came.", length, b, steps);
+      rows.set(b, b * length, steps);
+      args.padded = args.padded || steps < length;
+      args.max_length = std::max(args.max_length, steps);
     }
   }
   if (segments->reset.defined()) {
@@ -68,9 +82,10 @@ Sequence Sequence::from(Exec& exec, const Segments* segments, std::int64_t batch
           ErrorCode::kShape, "Segments: reset is uint8 {}, {} {} came.",
           to_string(Shape({batch, length})), name_of(segments->reset.dtype()),
           to_string(segments->reset.shape()));
-    sequence.reset_ = segments->reset;
-    args.reset = segments->reset.data<std::uint8_t>();
+    sequence.reset_ = exec.upload(segments->reset);
+    args.reset = sequence.reset_.data<std::uint8_t>();
   }
+  sequence.bind(exec, rows);
   return sequence;
 }
 

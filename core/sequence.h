@@ -17,8 +17,8 @@ struct Segments {
   /// Packed: x is [1, total, D], sequence s lies at [offsets[s], offsets[s+1]); S = offsets.size()
   /// - 1 state rows. offsets[0] = 0, ascending, the last one is total; empty sequences are legal.
   std::vector<std::int64_t> offsets;
-  /// uint8 [B, T] (packed: [1, total]): 1 where a fresh state comes before the step; no gradient
-  /// passes it.
+  /// uint8 [B, T] (packed: [1, total]), on the host or the Exec's device: 1 where a fresh state
+  /// comes before the step; no gradient passes it.
   Tensor reset;
   /// [B]: the state is that after lengths[b] steps; outputs beyond are 0.
   std::vector<std::int64_t> lengths;
@@ -40,8 +40,11 @@ class Sequence {
   bool padded() const noexcept { return args_.padded != 0; }
 
  private:
+  struct Rows;
+  void bind(Exec& exec, const Rows& rows);
+
   SeqArgs args_;
-  Tensor start_, length_, reset_;
+  Tensor rows_, reset_;  // rows_: starts, then lengths
 };
 
 }  // namespace rill

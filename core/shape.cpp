@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include <charconv>
+
 namespace rill {
 
 Shape::Shape(std::span<const std::int64_t> extents) {
@@ -53,6 +55,21 @@ std::string to_string(const Shape& shape) {
   std::string text = "[";
   for (int i = 0; i < shape.rank(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
   return text + "]";
+}
+
+Device device_from(std::string_view text) {
+  constexpr std::string_view kCuda = "cuda";
+  if (text == "cpu") return {};
+  Device device{Device::Type::kCuda, 0};
+  if (text == kCuda) return device;
+  const std::string_view number =
+      text.starts_with("cuda:") ? text.substr(kCuda.size() + 1) : std::string_view();
+  const auto [end, error] =
+      std::from_chars(number.data(), number.data() + number.size(), device.index);
+  check(!number.empty() && error == std::errc{} && end == number.data() + number.size() &&
+            device.index >= 0,
+        ErrorCode::kConfig, "A device is cpu, cuda or cuda:N; '{}' came.", text);
+  return device;
 }
 
 std::string to_string(Device device) {

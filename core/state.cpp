@@ -1,10 +1,10 @@
 #include <rill/core/check.h>
+#include <rill/core/device_queue.h>
 #include <rill/core/state.h>
 
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <cstring>
 
 namespace rill {
 namespace {
@@ -72,6 +72,15 @@ State& State::operator=(const State& other) {
   return *this;
 }
 
+State State::empty(const StateSpec& spec, std::int64_t batch, Device device) {
+  State state;
+  state.spec_ = spec;
+  state.batch_ = batch;
+  for (const FieldSpec& field : spec.fields)
+    state.fields_.push_back(Tensor::empty(field.shape.prepend(batch), field.dtype, device));
+  return state;
+}
+
 State State::fresh(const StateSpec& spec, std::int64_t batch) {
   check(batch >= 0, ErrorCode::kShape, "State::fresh: a batch of at least 0 was expected, {} came.",
         batch);
@@ -99,14 +108,14 @@ State State::select(std::span<const std::int64_t> rows) const {
   for (const std::int64_t row : rows)
     check(row >= 0 && row < batch_, ErrorCode::kState,
           "State::select: a row in [0, {}) was expected, {} came.", batch_, row);
-  State result = fresh(spec_, static_cast<std::int64_t>(rows.size()));
+  State result = empty(spec_, static_cast<std::int64_t>(rows.size()), device());
   for (std::size_t f = 0; f < fields_.size(); ++f) {
     const std::size_t bytes = row_bytes(spec_.fields[f]);
+    const auto* from = static_cast<const char*>(fields_[f].raw());
+    auto* to = static_cast<char*>(result.fields_[f].raw());
     for (std::size_t i = 0; i < rows.size(); ++i)
-      std::memcpy(
-          static_cast<char*>(result.fields_[f].raw()) + i * bytes,
-          static_cast<const char*>(fields_[f].raw()) + static_cast<std::size_t>(rows[i]) * bytes,
-          bytes);
+      copy_bytes(device(), to + i * bytes, device(),
+                 from + static_cast<std::size_t>(rows[i]) * bytes, bytes);
   }
   return result;
 }
@@ -116,14 +125,18 @@ State State::gather(std::span<const State> states) {
   std::int64_t batch = 0;
   for (const State& state : states) {
     state.check_fits(states[0].spec_, state.batch_, "State::gather");
+    check(state.device() == states[0].device(), ErrorCode::kState,
+          "State::gather: states on one device were expected, on {} and {} they came.",
+          to_string(states[0].device()), to_string(state.device()));
     batch += state.batch_;
   }
-  State result = fresh(states[0].spec_, batch);
+  State result = empty(states[0].spec_, batch, states[0].device());
   for (std::size_t f = 0; f < result.fields_.size(); ++f) {
     char* out = static_cast<char*>(result.fields_[f].raw());
     for (const State& state : states) {
-      std::memcpy(out, state.fields_[f].raw(), state.fields_[f].bytes());
-      out += state.fields_[f].bytes();
+      const Tensor& field = state.fields_[f];
+      copy_bytes(result.device(), out, field.device(), field.raw(), field.bytes());
+      out += field.bytes();
     }
   }
   return result;
@@ -149,6 +162,12 @@ void State::check_fits(const StateSpec& spec, std::int64_t batch, std::string_vi
           name_of(field.dtype), to_string(field.shape.prepend(batch)), spec_.fields[f].name,
           name_of(fields_[f].dtype()), to_string(fields_[f].shape()));
   }
+}
+
+void State::check_on(Device device, std::string_view op) const {
+  check(fields_.empty() || this->device() == device, ErrorCode::kDevice,
+        "{}: a state on {} was expected, one on {} came.", op, to_string(device),
+        to_string(this->device()));
 }
 
 void State::save(TensorWriter& writer, const std::string& prefix) const {

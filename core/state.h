@@ -48,6 +48,8 @@ class State {
   const StateSpec& spec() const noexcept { return spec_; }
   std::int64_t batch() const noexcept { return batch_; }
   std::size_t bytes() const;
+  /// Where the fields lie; the CPU where there are none.
+  Device device() const noexcept { return fields_.empty() ? Device{} : fields_[0].device(); }
   std::span<Tensor> fields() noexcept { return fields_; }
   std::span<const Tensor> fields() const noexcept { return fields_; }
   /// Error(kState) where there is no field of that name.
@@ -55,13 +57,18 @@ class State {
 
   State clone() const { return *this; }
   /// The rows of the given numbers, in that order, repeats allowed. Error(kState) for a number
-  /// outside of [0, batch).
+  /// outside of [0, batch). Stays on the device.
   State select(std::span<const std::int64_t> rows) const;
-  /// Rows of several states of one spec, one after the other. Error(kState) where the specs differ.
+  /// Rows of several states of one spec, one after the other. Error(kState) where the specs or the
+  /// devices differ.
   static State gather(std::span<const State> states);
+  /// A copy on another device; Error(kDevice) where that is absent.
   State to(Device device) const;
   /// Error(kState) unless this state has the fields, dtypes and batch of `spec`.
   void check_fits(const StateSpec& spec, std::int64_t batch, std::string_view op) const;
+
+  /// Error(kDevice) unless the fields lie on that device.
+  void check_on(Device device, std::string_view op) const;
 
   /// Writes fields "PREFIXname" and a description of the spec.
   void save(TensorWriter& writer, const std::string& prefix = "state.") const;
@@ -71,6 +78,8 @@ class State {
                     const std::string& prefix = "state.");
 
  private:
+  static State empty(const StateSpec& spec, std::int64_t batch, Device device);
+
   StateSpec spec_;
   std::int64_t batch_ = 0;
   std::vector<Tensor> fields_;

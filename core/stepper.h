@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include <rill/core/exec.h>
@@ -15,10 +16,11 @@ namespace rill {
 
 enum class StepStatus {
   kOk,
-  kEmpty,  // a moved-from or default stepper
-  kInput,  // x is not [batch, D_in] of the stepper's dtype
-  kState,  // the state has other fields or another batch
-  kOutput  // y is not [batch, D_out] of the stepper's dtype
+  kEmpty,   // a moved-from or default stepper
+  kInput,   // x is not [batch, D_in] of the stepper's dtype
+  kState,   // the state has other fields or another batch
+  kOutput,  // y is not [batch, D_out] of the stepper's dtype
+  kDevice   // the device failed (Stepper::error); the state may be half a step further
 };
 
 /// A sentence for a status.
@@ -28,6 +30,11 @@ const char* to_string(StepStatus status) noexcept;
 /// scratch and what could be computed ahead, and steps without allocating, locking or throwing, on
 /// the calling thread. Made by SequenceLayer::prepare_step. Movable; one Stepper serves one thread,
 /// many serve one layer. Parameters that change after it was made are not seen.
+///
+/// Of an Exec on a device it works on that Exec's stream: a step with x, state and y on the device
+/// is handed over and returns at once (Exec::synchronize waits); x or y on the host cost a copy,
+/// and y there waits for the step. The kernels are one CUDA graph, made anew where the state lies
+/// in other memory than in the steps before; a few such graphs are kept.
 class Stepper {
  public:
   Stepper() noexcept;
@@ -35,10 +42,12 @@ class Stepper {
   Stepper& operator=(Stepper&&) noexcept;
   ~Stepper();
 
-  /// x [batch, D_in] (or token numbers [batch]), y [batch, D_out]; the state's fields are
-  /// overwritten in place. On a mismatch a code comes back and nothing has changed.
+  /// x [batch, D_in] (or token numbers [batch]), y [batch, D_out], each on the host or the Exec's
+  /// device, the state on the device; its fields are overwritten in place. On a mismatch a code
+  /// comes back and nothing has changed.
   [[nodiscard]] StepStatus step(const Tensor& x, State& state, const Tensor& y) noexcept;
-  /// The same on plain memory of the stepper's input and output types; sizes are checked in bytes.
+  /// The same on plain memory of the host, of the stepper's input and output types; sizes are
+  /// checked in bytes.
   [[nodiscard]] StepStatus step(std::span<const std::byte> x, State& state,
                                 std::span<std::byte> y) noexcept;
 
@@ -49,6 +58,8 @@ class Stepper {
   const StateSpec& state_spec() const noexcept;
   /// Scratch and precomputed memory, parameters not counted.
   std::size_t bytes() const noexcept;
+  /// The first failure of the device; empty where there was none.
+  const std::string& error() const noexcept;
 
   /// One step as ops: x [batch, 1, D_in] and the state's fields in, [batch, 1, D_out] out.
   using StepFunction = std::function<Tensor(Exec&, const Tensor& x, std::span<Tensor> state)>;
@@ -59,6 +70,8 @@ class Stepper {
 
  private:
   struct Program;
+  struct Place;
+  StepStatus step_between(const Place& x, State& state, const Place& y) noexcept;
   std::unique_ptr<Program> program_;
 };
 

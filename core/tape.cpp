@@ -7,8 +7,8 @@ namespace {
 
 // One gradient may have been handed to two tensors (both sides of a sum): before it is written to,
 // it must be alone.
-void unshare(Tensor& tensor) {
-  if (tensor.shared()) tensor = tensor.clone();
+void unshare(Exec& exec, Tensor& tensor) {
+  if (tensor.shared()) tensor = exec.clone(tensor);
 }
 
 }  // namespace
@@ -21,14 +21,14 @@ Tensor Gradients::find(const Tensor& tensor) const {
 void Gradients::add(Exec& exec, const Tensor& tensor, const Tensor& gradient) {
   const auto [it, first] = values_.try_emplace(tensor.id(), Entry{tensor, gradient});
   if (first) return;
-  unshare(it->second.value);
+  unshare(exec, it->second.value);
   add_in_place(exec, it->second.value, gradient);
 }
 
 Tensor Gradients::accumulator(Exec& exec, const Tensor& tensor) {
   Entry& entry = values_.try_emplace(tensor.id(), Entry{tensor, {}}).first->second;
   if (!entry.value.defined()) entry.value = exec.zeros(tensor.shape());
-  unshare(entry.value);
+  unshare(exec, entry.value);
   return entry.value;
 }
 
@@ -70,7 +70,7 @@ void backward(Exec& exec, Tape& tape, std::vector<std::pair<Tensor, Tensor>> see
           gradient.defined() ? name_of(gradient.dtype()) : "nothing",
           gradient.defined() ? to_string(gradient.shape()) : "");
     // A copy: gradients are added to in place, and the caller keeps its own.
-    if (tape.tracks(output)) tape.gradients_.add(exec, output, gradient.clone());
+    if (tape.tracks(output)) tape.gradients_.add(exec, output, exec.clone(exec.upload(gradient)));
   }
   seeds.clear();
   while (!tape.nodes_.empty()) {

@@ -1,4 +1,5 @@
 #include <rill/core/check.h>
+#include <rill/core/device_queue.h>
 #include <rill/core/half.h>
 #include <rill/core/tensor.h>
 
@@ -51,29 +52,28 @@ void convert_elements(const Tensor& from, const Tensor& to) {
 
 }  // namespace
 
-Storage::Storage(std::size_t bytes, Device device, std::shared_ptr<MemoryPool> pool)
-    : bytes_(bytes), device_(device), pool_(std::move(pool)) {
-  check(device.type == Device::Type::kCpu, ErrorCode::kDevice,
-        "Storage: this build has no memory on {}.", to_string(device));
-  data_ = pool_->allocate(bytes);
-}
+Storage::Storage(std::size_t bytes, std::shared_ptr<MemoryPool> pool)
+    : data_(pool->allocate(bytes)), bytes_(bytes), pool_(std::move(pool)) {}
 
 Storage::~Storage() { pool_->release(data_, bytes_); }
 
-Tensor Tensor::empty(const Shape& shape, DType dtype, Device device,
-                     const std::shared_ptr<MemoryPool>& pool) {
+Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
+  return empty(shape, dtype, MemoryPool::process_pool(device));
+}
+
+Tensor Tensor::empty(const Shape& shape, DType dtype, const std::shared_ptr<MemoryPool>& pool) {
   Tensor tensor;
   tensor.impl_ = std::make_shared<Impl>();
   tensor.impl_->shape = shape;
   tensor.impl_->dtype = dtype;
-  tensor.impl_->storage = std::make_shared<Storage>(
-      static_cast<std::size_t>(shape.numel()) * size_of(dtype), device, pool);
+  tensor.impl_->storage =
+      std::make_shared<Storage>(static_cast<std::size_t>(shape.numel()) * size_of(dtype), pool);
   return tensor;
 }
 
 Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) {
   Tensor tensor = empty(shape, dtype, device);
-  std::memset(tensor.raw(), 0, tensor.bytes());
+  fill_bytes(device, tensor.raw(), 0, tensor.bytes());
   return tensor;
 }
 
@@ -105,6 +105,12 @@ void Tensor::check_defined(const char* op) const {
   check(defined(), ErrorCode::kShape, "Tensor::{}: the tensor holds nothing.", op);
 }
 
+void Tensor::check_on_host() const {
+  check(device() == Device{}, ErrorCode::kDevice,
+        "Tensor::span: the elements lie on {}; copy them with to(Device{{}}).",
+        to_string(device()));
+}
+
 void Tensor::set_requires_grad(bool value) const {
   check_defined("set_requires_grad");
   impl_->requires_grad = value;
@@ -127,7 +133,7 @@ template std::uint8_t* Tensor::data<std::uint8_t>() const;
 Tensor Tensor::clone() const {
   if (!defined()) return {};
   Tensor copy = empty(shape(), dtype(), device());
-  std::memcpy(copy.raw(), raw(), bytes());
+  copy_bytes(device(), copy.raw(), device(), raw(), bytes());
   return copy;
 }
 
@@ -165,15 +171,26 @@ Tensor Tensor::to(DType target) const {
   if (target == dtype()) return *this;
   check(is_floating(target) == is_floating(dtype()), ErrorCode::kDType,
         "Tensor::to: {} does not become {}.", name_of(dtype()), name_of(target));
-  Tensor result = empty(shape(), target, device());
-  convert_elements(*this, result);
-  return result;
+  Tensor result = empty(shape(), target);
+  convert_elements(to(Device{}), result);
+  return result.to(device());
 }
 
 Tensor Tensor::to(Device target) const {
   check_defined("to");
   if (target == device()) return *this;
-  fail(ErrorCode::kDevice, "Tensor::to: this build has no memory on {}.", to_string(target));
+  if (target != Device{} && device() != Device{}) return to(Device{}).to(target);
+  Tensor result = empty(shape(), dtype(), target);
+  copy_bytes(target, result.raw(), device(), raw(), bytes());
+  return result;
+}
+
+void Tensor::move_to(Device target) const {
+  check_defined("move_to");
+  if (target == device()) return;
+  const Tensor moved = to(target);
+  impl_->storage = moved.impl_->storage;
+  impl_->offset = moved.impl_->offset;
 }
 
 void Tensor::copy_from(const Tensor& source) const {
@@ -182,11 +199,15 @@ void Tensor::copy_from(const Tensor& source) const {
         "Tensor::copy_from: the target is {}, the source {}.", to_string(shape()),
         source.defined() ? to_string(source.shape()) : "undefined");
   if (source.dtype() == dtype()) {
-    std::memmove(raw(), source.raw(), bytes());
+    const bool far = device() != Device{} && source.device() != Device{};
+    const Tensor near = far && source.device() != device() ? source.to(Device{}) : source;
+    copy_bytes(device(), raw(), near.device(), near.raw(), bytes());
+  } else if (device() != Device{}) {
+    return copy_from(source.to(Device{}).to(dtype()));
   } else {
     check(is_floating(source.dtype()) == is_floating(dtype()), ErrorCode::kDType,
           "Tensor::copy_from: {} does not become {}.", name_of(source.dtype()), name_of(dtype()));
-    convert_elements(source, *this);
+    convert_elements(source.to(Device{}), *this);
   }
   impl_->storage->bump_version();
 }

@@ -17,21 +17,20 @@ namespace rill {
 /// load), so that copies made of it, such as packed weights, know that they are out of date.
 class Storage {
  public:
-  Storage(std::size_t bytes, Device device, std::shared_ptr<MemoryPool> pool);
+  Storage(std::size_t bytes, std::shared_ptr<MemoryPool> pool);
   ~Storage();
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
 
   void* data() const noexcept { return data_; }
   std::size_t bytes() const noexcept { return bytes_; }
-  Device device() const noexcept { return device_; }
+  Device device() const noexcept { return pool_->device(); }
   std::uint64_t version() const noexcept { return version_.load(std::memory_order_acquire); }
   void bump_version() noexcept { version_.fetch_add(1, std::memory_order_acq_rel); }
 
  private:
   void* data_ = nullptr;
   std::size_t bytes_ = 0;
-  Device device_;
   std::shared_ptr<MemoryPool> pool_;
   std::atomic<std::uint64_t> version_{0};
 };
@@ -45,12 +44,13 @@ class Tensor {
   /// device the CPU. Functions that need elements throw Error(kShape) then.
   Tensor() = default;
 
-  /// Not initialised.
-  static Tensor empty(const Shape& shape, DType dtype, Device device = {},
-                      const std::shared_ptr<MemoryPool>& pool = MemoryPool::process_pool());
+  /// Not initialised; of the device's process pool, or of `pool`. Error(kDevice) where the device
+  /// is absent.
+  static Tensor empty(const Shape& shape, DType dtype, Device device = {});
+  static Tensor empty(const Shape& shape, DType dtype, const std::shared_ptr<MemoryPool>& pool);
   static Tensor zeros(const Shape& shape, DType dtype, Device device = {});
   static Tensor full(const Shape& shape, DType dtype, double value);
-  /// A copy of values; Error(kShape) unless their number is the shape's.
+  /// A copy of values on the host; Error(kShape) unless their number is the shape's.
   template <class T>
   static Tensor from(std::span<const T> values, const Shape& shape);
   template <class T>
@@ -74,14 +74,17 @@ class Tensor {
   }
   const void* id() const noexcept { return impl_.get(); }
 
+  /// The address of the first element, in the memory of device().
   void* raw() const noexcept {
     return impl_ ? static_cast<char*>(impl_->storage->data()) + impl_->offset : nullptr;
   }
   /// Typed pointer to the first element; Error(kDType) where T is not the element type.
   template <class T>
   T* data() const;
+  /// The elements, to be read by the host: Error(kDevice) where they lie on a device (to()).
   template <class T>
   std::span<T> span() const {
+    check_on_host();
     return {data<T>(), static_cast<std::size_t>(numel())};
   }
 
@@ -95,10 +98,13 @@ class Tensor {
   Tensor rows(std::int64_t first, std::int64_t count) const;
   /// A converted copy (floating types among each other, integers among each other); the same handle
   /// where nothing changes. float64 becomes a 16-bit type by way of float32. Error(kDType) between
-  /// a floating type and an integer.
+  /// a floating type and an integer. Of a device's array it goes by way of the host.
   Tensor to(DType dtype) const;
-  /// A copy on another device, or the same handle. Error(kDevice) where the device is absent.
+  /// A copy on another device, or the same handle; a copy to the host waits for the device's work.
+  /// Error(kDevice) where the device is absent.
   Tensor to(Device device) const;
+  /// Moves the array to another device: every handle to this tensor follows, views of it do not.
+  void move_to(Device device) const;
   /// Overwrites this array with `source` (same shape; converted where the dtype differs) and bumps
   /// the version. Error(kShape), Error(kDType).
   void copy_from(const Tensor& source) const;
@@ -124,6 +130,7 @@ class Tensor {
   static constexpr Shape kNoShape{};
   static inline const std::shared_ptr<Storage> kNoStorage;
   void check_defined(const char* op) const;
+  void check_on_host() const;
 
   std::shared_ptr<Impl> impl_;
 };

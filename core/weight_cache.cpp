@@ -46,7 +46,7 @@ Tensor WeightCache::packed(Exec& exec, const Tensor& weight, std::int64_t row0, 
     const std::int64_t bytes = core_kernels(exec).packed_bytes(n, k, weight.dtype());
     // A copy that somebody holds (a Stepper) stays as it is: the weight it was recorded with.
     if (!packed.data.defined() || packed.data.shared() || packed.data.numel() != bytes)
-      packed.data = Tensor::empty({bytes}, DType::kUInt8, exec.device(), exec.memory());
+      packed.data = Tensor::empty({bytes}, DType::kUInt8, exec.memory());
     const auto* first = static_cast<const char*>(weight.raw()) +
                         static_cast<std::size_t>(row0 * columns) * size_of(weight.dtype());
     pack_now(exec, {.w = first,

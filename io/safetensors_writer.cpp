@@ -99,7 +99,7 @@ void SafetensorsWriter::tensor(std::string_view name, const Tensor& value) {
   check(value.defined(), ErrorCode::kValue, "SafetensorsWriter: the tensor {} is undefined.",
         quote(name));
   json_string(name);
-  check(tensors_.emplace(name, value).second, ErrorCode::kValue,
+  check(tensors_.emplace(name, value.to(Device{})).second, ErrorCode::kValue,
         "SafetensorsWriter: the tensor {} came twice.", quote(name));
 }
 

@@ -12,9 +12,12 @@ namespace {
 
 // About what a level-2 cache holds of one layer's activations at width 128.
 constexpr std::int64_t kTileTokens = 2048;
+// Enough to fill a card with one layer's kernels.
+constexpr std::int64_t kDeviceTileTokens = 65536;
 
-std::int64_t tile_length(std::int64_t batch) {
-  return std::max<std::int64_t>(16, kTileTokens / std::max<std::int64_t>(1, batch));
+std::int64_t tile_length(const Exec& exec, std::int64_t batch) {
+  const std::int64_t tokens = exec.device() == Device{} ? kTileTokens : kDeviceTileTokens;
+  return std::max<std::int64_t>(16, tokens / std::max<std::int64_t>(1, batch));
 }
 
 // Steps [first, first + count) of [B, T, ...] (any dtype), copied by the back end's kernel.
@@ -32,15 +35,16 @@ void copy_time(Exec& exec, const Tensor& from, std::int64_t from_first, const Te
           "copy_time");
 }
 
-// What `segments` say of steps [first, first + count). A sequence that lies outside is empty there:
-// its state stays.
-Segments segments_of(Exec& exec, const Segments& segments, std::int64_t first, std::int64_t count) {
-  Segments cut = segments;
+// What `segments` (their resets on the Exec's device) say of steps [first, first + count). A
+// sequence that lies outside is empty there: its state stays.
+Segments segments_of(Exec& exec, const Segments& segments, const Tensor& reset, std::int64_t first,
+                     std::int64_t count) {
+  Segments cut{.offsets = segments.offsets, .lengths = segments.lengths};
   for (std::vector<std::int64_t>* bounds : {&cut.offsets, &cut.lengths})
     for (std::int64_t& bound : *bounds) bound = std::clamp<std::int64_t>(bound - first, 0, count);
-  if (segments.reset.defined()) {
-    cut.reset = exec.empty({segments.reset.size(0), count}, DType::kUInt8);
-    copy_time(exec, segments.reset, first, cut.reset, 0, count);
+  if (reset.defined()) {
+    cut.reset = exec.empty({reset.size(0), count}, DType::kUInt8);
+    copy_time(exec, reset, first, cut.reset, 0, count);
   }
   return cut;
 }
@@ -51,7 +55,8 @@ std::vector<std::int64_t> extents_of(const Tensor& tensor) {
 
 template <class T>
 void check_tokens(const Tensor& tokens, std::int64_t vocabulary) {
-  const auto values = tokens.span<T>();
+  const Tensor near = tokens.to(Device{});
+  const auto values = near.span<T>();
   for (std::size_t i = 0; i < values.size(); ++i)
     check(static_cast<std::int64_t>(values[i]) >= 0 &&
               static_cast<std::int64_t>(values[i]) < vocabulary,
@@ -161,12 +166,21 @@ StateSpec Model::state_spec() const {
   return spec;
 }
 
+void Model::to(Device device) {
+  stack_->to(device);
+  visit_parameters(
+      [&](const std::string&, const Tensor& value, ParameterGroup) { value.move_to(device); });
+}
+
 State Model::initial_state(Exec& exec, std::int64_t batch) const {
   return State::fresh(state_spec(), batch).to(exec.device());
 }
 
-void Model::check_input(const Tensor& input) const {
+void Model::check_input(const Exec& exec, const Tensor& input) const {
   check(input.defined(), ErrorCode::kShape, "Model: an input was expected, nothing came.");
+  check(exec.device() == device(), ErrorCode::kDevice,
+        "Model: the Exec is on {}, the model lies on {}.", to_string(exec.device()),
+        to_string(device()));
   if (language()) {
     check(input.rank() == 2, ErrorCode::kShape, "Model: tokens [B, T] were expected, {} came.",
           to_string(input.shape()));
@@ -208,14 +222,15 @@ Tensor Model::forward(Exec& exec, const Tensor& input, State& state,
                       const Segments* segments) const {
   check(exec.dtype() == dtype_, ErrorCode::kDType, "Model: it computes in {}, the Exec in {}.",
         name_of(dtype_), name_of(exec.dtype()));
-  check_input(input);
+  check_input(exec, input);
   const std::int64_t batch = input.size(0);
   const std::int64_t length = input.size(1);
   const Sequence sequence = Sequence::from(exec, segments, batch, length);
   state.check_fits(state_spec(), sequence.rows(), "Model");
-  const std::int64_t tile = tile_length(batch);
+  state.check_on(exec.device(), "Model");
+  const std::int64_t tile = tile_length(exec, batch);
   if (exec.tape() != nullptr || length <= tile)
-    return compute(exec, input, state.fields(), sequence);
+    return compute(exec, exec.upload(input), state.fields(), sequence);
   const std::int64_t outputs = language() ? config_.vocab_size : config_.output_size;
   Tensor result = pooled() ? Tensor() : exec.empty({batch, length, outputs});
   walk(exec, input, state, segments, tile, [&](std::int64_t first, const Tensor& y) {
@@ -233,16 +248,20 @@ void Model::forward_tiles(Exec& exec, const Tensor& input, State& state, std::in
         "Model::forward_tiles: it runs without a tape.");
   check(tile >= 1, ErrorCode::kShape,
         "Model::forward_tiles: a tile of at least one step was expected, {} came.", tile);
-  check_input(input);
+  check_input(exec, input);
   state.check_fits(state_spec(), input.size(0), "Model");
+  state.check_on(exec.device(), "Model");
   walk(exec, input, state, nullptr, tile, visit);
 }
 
-void Model::walk(Exec& exec, const Tensor& input, State& state, const Segments* segments,
+void Model::walk(Exec& exec, const Tensor& given, State& state, const Segments* segments,
                  std::int64_t tile, const TileVisitor& visit) const {
+  const Tensor input = exec.upload(given);
   const std::int64_t batch = input.size(0);
   const std::int64_t length = input.size(1);
   const std::int64_t start = exec.time();
+  const bool resets = segments != nullptr && segments->reset.defined();
+  const Tensor reset = resets ? exec.upload(segments->reset) : Tensor();
   for (std::int64_t first = 0; first < length; first += tile) {
     const std::int64_t count = std::min(tile, length - first);
     std::vector<std::int64_t> extents = extents_of(input);
@@ -251,7 +270,7 @@ void Model::walk(Exec& exec, const Tensor& input, State& state, const Segments* 
     copy_time(exec, input, first, part, 0, count);
     exec.set_time(start + first);
     Segments cut;
-    if (segments != nullptr) cut = segments_of(exec, *segments, first, count);
+    if (segments != nullptr) cut = segments_of(exec, *segments, reset, first, count);
     visit(first, compute(exec, part, state.fields(), Sequence::from(exec, &cut, batch, count)));
   }
   exec.set_time(start);
@@ -263,6 +282,9 @@ Stepper Model::prepare_step(Exec& exec, std::int64_t batch) const {
   check(exec.dtype() == dtype_, ErrorCode::kDType,
         "prepare_step: the model computes in {}, the Exec in {}.", name_of(dtype_),
         name_of(exec.dtype()));
+  check(exec.device() == device(), ErrorCode::kDevice,
+        "prepare_step: the model lies on {}, the Exec is on {}.", to_string(device()),
+        to_string(exec.device()));
   std::vector<Tensor> parameters;
   visit_parameters([&](const std::string&, const Tensor& value, ParameterGroup) {
     parameters.push_back(value);
@@ -307,7 +329,7 @@ double Model::flops_per_token() const {
 
 void Model::check_finite() const {
   visit_parameters([](const std::string& name, const Tensor& value, ParameterGroup) {
-    const Tensor wide = value.to(DType::kFloat64);
+    const Tensor wide = value.to(Device{}).to(DType::kFloat64);
     for (const double element : wide.span<double>())
       check(std::isfinite(element), ErrorCode::kValue, "Model: the parameter {} holds {}.", name,
             element);

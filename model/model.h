@@ -29,7 +29,9 @@ class Model {
   /// the last step). Without a tape it walks time in tiles through the whole stack, with segments
   /// too, so that memory besides input and output does not grow with T. Error(kShape / kDType) for
   /// an input that is none of these, Error(kState) for a state of another model or batch,
-  /// Error(kValue) for a token out of range, all before the state has changed.
+  /// Error(kValue) for a token out of range, Error(kDevice) where the Exec works on another device
+  /// than the model lies on, all before the state has changed. The input may lie on the host or the
+  /// Exec's device; reading tokens there, for their range, waits for the device.
   Tensor forward(Exec& exec, const Tensor& input, State& state,
                  const Segments* segments = nullptr) const;
 
@@ -45,6 +47,10 @@ class Model {
   /// another dtype than the model.
   Stepper prepare_step(Exec& exec, std::int64_t batch) const;
 
+  /// Moves the parameters to another device, as SequenceLayer::to. Error(kDevice).
+  void to(Device device);
+  Device device() const noexcept { return stack_->device(); }
+
   StateSpec state_spec() const;
   State initial_state(Exec& exec, std::int64_t batch) const;
   void visit_parameters(const ParameterVisitor& visitor) const;
@@ -55,7 +61,7 @@ class Model {
 
  private:
   struct Names;
-  void check_input(const Tensor& input) const;
+  void check_input(const Exec& exec, const Tensor& input) const;
   void walk(Exec& exec, const Tensor& input, State& state, const Segments* segments,
             std::int64_t tile, const TileVisitor& visit) const;
   Tensor compute(Exec& exec, const Tensor& input, std::span<Tensor> state,

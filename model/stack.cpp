@@ -103,6 +103,10 @@ void Block::visit_parameters(const ParameterVisitor& visitor) const {
   mlp_->visit_parameters(with_prefix(visitor, config_.names.mlp));
 }
 
+void Block::visit_buffers(const std::function<void(const Tensor&)>& visitor) const {
+  layer_->visit_buffers(visitor);
+}
+
 double Block::flops_per_token() const {
   const double norm = 4.0 * static_cast<double>(input_size());
   return layer_->flops_per_token() + norm + (mlp_ ? mlp_->flops_per_token() + norm : 0.0);
@@ -141,6 +145,10 @@ Tensor Stack::compute(Exec& exec, const Tensor& x, std::span<Tensor> state,
 void Stack::visit_parameters(const ParameterVisitor& visitor) const {
   for (std::size_t i = 0; i < layers_.size(); ++i)
     layers_[i]->visit_parameters(with_prefix(visitor, std::to_string(i) + "."));
+}
+
+void Stack::visit_buffers(const std::function<void(const Tensor&)>& visitor) const {
+  for (const auto& layer : layers_) layer->visit_buffers(visitor);
 }
 
 double Stack::flops_per_token() const {
@@ -189,6 +197,12 @@ Tensor Bidirectional::forward(Exec& exec, const Tensor& x, const Segments* segme
   }
   const Tensor parts[] = {there, reverse_time(exec, back, sequence)};
   return concat(exec, parts);
+}
+
+void Bidirectional::to(Device device) {
+  forward_->to(device);
+  backward_->to(device);
+  if (delay_.defined()) delay_.move_to(device);
 }
 
 void Bidirectional::visit_parameters(const ParameterVisitor& visitor) const {

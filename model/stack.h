@@ -69,6 +69,7 @@ class Block final : public SequenceLayer {
   DType dtype() const override { return layer_->dtype(); }
   double flops_per_token() const override;
   void visit_parameters(const ParameterVisitor& visitor) const override;
+  void visit_buffers(const std::function<void(const Tensor&)>& visitor) const override;
 
  private:
   Tensor compute(Exec& exec, const Tensor& x, std::span<Tensor> state,
@@ -95,6 +96,7 @@ class Stack final : public SequenceLayer {
   DType dtype() const override { return layers_.front()->dtype(); }
   double flops_per_token() const override;
   void visit_parameters(const ParameterVisitor& visitor) const override;
+  void visit_buffers(const std::function<void(const Tensor&)>& visitor) const override;
 
  private:
   Tensor compute(Exec& exec, const Tensor& x, std::span<Tensor> state,
@@ -130,6 +132,8 @@ class Bidirectional {
   AntiCausal anti_causal() const noexcept { return anti_causal_; }
   /// Names "forward.*" and "backward.*".
   void visit_parameters(const ParameterVisitor& visitor) const;
+  /// As SequenceLayer::to.
+  void to(Device device);
 
  private:
   std::unique_ptr<SequenceLayer> forward_, backward_;

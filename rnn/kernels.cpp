@@ -9,7 +9,6 @@ const RnnKernels& rnn_kernels(const Exec& exec) {
           name_of(exec.dtype()));
     return *table;
   }
-  if (stand_in_kernels.rnn && !PlainKernels::active()) return *stand_in_kernels.rnn(exec.dtype());
   return by_dtype(exec, cpu_rnn_kernels_f32(), cpu_rnn_kernels_f64(), cpu_rnn_kernels_plain_f32());
 }
 

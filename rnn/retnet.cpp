@@ -100,6 +100,12 @@ void RetNet::visit_parameters(const ParameterVisitor& visitor) const {
   visitor("o_proj.weight", o_proj_, ParameterGroup::kDecay);
 }
 
+void RetNet::visit_buffers(const std::function<void(const Tensor&)>& visitor) const {
+  visitor(log_gamma_);
+  visitor(theta_);
+  if (spread_.defined()) visitor(spread_);
+}
+
 // q / sqrt(s): the read-out is linear in q, so that dividing q divides o. s is a recurrence of its
 // own, gated linear attention with K = V = 1.
 Tensor RetNet::normalized(Exec& exec, const Tensor& q, Tensor& normalizer,

@@ -40,6 +40,7 @@ class RetNet final : public SequenceLayer {
   DType dtype() const override { return dtype_; }
   double flops_per_token() const override;
   void visit_parameters(const ParameterVisitor& visitor) const override;
+  void visit_buffers(const std::function<void(const Tensor&)>& visitor) const override;
   const RetNetConfig& config() const noexcept { return config_; }
 
  private:

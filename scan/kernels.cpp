@@ -9,7 +9,6 @@ const ScanKernels& scan_kernels(const Exec& exec) {
           name_of(exec.dtype()));
     return *table;
   }
-  if (stand_in_kernels.scan && !PlainKernels::active()) return *stand_in_kernels.scan(exec.dtype());
   return by_dtype(exec, cpu_scan_kernels_f32(), cpu_scan_kernels_f64(),
                   cpu_scan_kernels_plain_f32());
 }

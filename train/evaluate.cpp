@@ -20,7 +20,8 @@ void count_right(const Tensor& logits, const Tensor& targets, std::int64_t first
                  std::int64_t& right) {
   const std::int64_t classes = logits.size(-1);
   const std::int64_t rows = logits.numel() / classes;
-  const T* row = logits.data<T>();
+  const Tensor near = logits.to(Device{});
+  const T* row = near.data<T>();
   for (std::int64_t i = 0; i < rows; ++i, row += classes)
     right += std::max_element(row, row + classes) - row == targets.data<std::int64_t>()[first + i];
 }
@@ -37,7 +38,7 @@ struct Score {
       const Tensor part = target.view({target.size(1), target.size(2)}).rows(first, output.size(1));
       const Tensor sum = squared_error(exec, output, part.view(output.shape()),
                                        static_cast<double>(output.size(2)));
-      loss += sum.to(DType::kFloat64).data<double>()[0];
+      loss += sum.to(Device{}).to(DType::kFloat64).span<double>()[0];
       tokens += output.size(1);
       return;
     }
@@ -45,7 +46,7 @@ struct Score {
     const Tensor logits = output.view({rows, output.size(-1)});
     const Tensor per_token = exec.empty({rows});
     cross_entropy(exec, logits, target.rows(first, rows), 1.0, per_token);
-    const Tensor wide = per_token.to(DType::kFloat64);
+    const Tensor wide = per_token.to(Device{}).to(DType::kFloat64);
     for (const double value : wide.span<double>()) loss += value;
     tokens += rows;
     if (exec.dtype() == DType::kFloat64)

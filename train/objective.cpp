@@ -26,7 +26,9 @@ Shape with_time(const Shape& shape, std::int64_t count) {
   return Shape(extents);
 }
 
-double value_of(const Tensor& scalar) { return scalar.to(DType::kFloat64).data<double>()[0]; }
+double value_of(const Tensor& scalar) {
+  return scalar.to(Device{}).to(DType::kFloat64).span<double>()[0];
+}
 
 // How many terms the mean loss of a batch has.
 double term_count(const Batch& batch, Task task) {

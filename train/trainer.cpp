@@ -21,6 +21,11 @@ double now_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+Model on_device(const Exec& exec, Model model) {
+  model.to(exec.device());
+  return model;
+}
+
 // Dropout draws by the run's own seed and steps; the caller's come back.
 class DropoutScope {
  public:
@@ -55,7 +60,7 @@ class Run {
         hooks_(hooks),
         fingerprint_(data.fingerprint()),
         folder_(out),
-        model_(config, exec.dtype(), options.seed),
+        model_(on_device(exec, Model(config, exec.dtype(), options.seed))),
         adam_([this](const ParameterVisitor& visitor) { model_.visit_parameters(visitor); },
               options.adam),
         state_(model_.initial_state(exec, options.batch)) {}
@@ -221,7 +226,7 @@ class Run {
           folder_.path(), trained_on, fingerprint_);
     load_parameters(model_, *reader, "model.");
     adam_.load(*reader);
-    state_ = State::load(*reader, model_.state_spec());
+    state_ = State::load(*reader, model_.state_spec()).to(exec_.device());
     state_.check_fits(model_.state_spec(), options_.batch, "train --resume");
     step_ = first_step_ = saved_step_ = number_from<std::int64_t>(*reader, "rill.step");
     time_ = number_from<std::int64_t>(*reader, "rill.time");

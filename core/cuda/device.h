@@ -25,9 +25,11 @@
 #include <cuda_runtime.h>
 #else
 #include <rill/core/cuda/model/engine.h>
+#include <rill/core/cuda/model/stream.h>
 #include <rill/core/half.h>
 
 #include <algorithm>
+#include <tuple>
 #endif
 
 namespace rill {
@@ -168,22 +170,26 @@ RILL_DEVICE void store_vector(void* address, const V& value) {
       ::rill::device_model::dynamic_shared_memory(sizeof(type), &rill_count_##name); \
   const ::rill::Shared<type> name(rill_memory_##name, #name,                         \
                                   static_cast<std::int64_t>(rill_count_##name))
-#define RILL_LAUNCH(kernel, grid, threads, shared_bytes, stream, ...)                         \
-  ::rill::launch_in_model([&] { kernel(__VA_ARGS__); }, #kernel, grid, threads, shared_bytes, \
-                          stream)
+#define RILL_LAUNCH(kernel, grid, threads, shared_bytes, stream, ...)                             \
+  ::rill::launch_in_model([=](const auto&... rill_args) { kernel(rill_args...); }, #kernel, grid, \
+                          threads, shared_bytes, stream, __VA_ARGS__)
 
 template <class T>
 using Shared = device_model::Shared<T>;
 
-template <class Body>
-DeviceStatus launch_in_model(const Body& body, const char* name, Grid grid, int threads,
-                             std::size_t shared_bytes, DeviceStream) {
-  if (grid.x > 0x7fffffff || grid.y > 65535 || grid.z > 65535)
-    return device_model::launch(name, {0, 0, 0}, {1, 1, 1}, 0, body);  // refused there
-  return device_model::launch(
-      name,
-      {static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y), static_cast<unsigned>(grid.z)},
-      {static_cast<unsigned>(threads), 1, 1}, shared_bytes, body);
+/// Arguments are copied, as a launch does: what is written down is run later.
+template <class Kernel, class... Args>
+DeviceStatus launch_in_model(const Kernel& kernel, const char* name, Grid grid, int threads,
+                             std::size_t shared_bytes, DeviceStream stream, const Args&... args) {
+  return device_model::hand_over(stream, [=, copies = std::tuple(args...)]() -> DeviceStatus {
+    const auto body = [&] { std::apply(kernel, copies); };
+    if (grid.x > 0x7fffffff || grid.y > 65535 || grid.z > 65535)
+      return device_model::launch(name, {0, 0, 0}, {1, 1, 1}, 0, body);  // refused there
+    const device_model::Index3 blocks{static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y),
+                                      static_cast<unsigned>(grid.z)};
+    return device_model::launch(name, blocks, {static_cast<unsigned>(threads), 1, 1}, shared_bytes,
+                                body);
+  });
 }
 
 inline int thread_index() { return static_cast<int>(device_model::self().thread.x); }

@@ -1,7 +1,12 @@
 #include <rill/core/cuda/on_device.h>
 
 #include <cstddef>
+#include <cstring>
 #include <vector>
+
+#if defined(RILL_DEVICE_MODEL)
+#include <rill/core/cuda/model/memory.h>
+#endif
 
 namespace rill {
 
@@ -17,15 +22,19 @@ const DeviceLaunch& launch_of(const KernelContext& context) {
 #endif
 }
 
-void check_launch(DeviceStatus status) {
-  if (status == 0) return;
-  check(status != kWorkspaceTooSmall, ErrorCode::kUnsupported,
-        "CUDA: a kernel's partial results do not fit into its workspace; fewer rows or channels at "
-        "a time will.");
-  check(status != kSizeNotSupported, ErrorCode::kUnsupported,
-        "CUDA: no kernel is made for a state of this size.");
-  const DeviceApi* api = cuda_device_api();
-  fail(ErrorCode::kSystem, "CUDA: {}.", api ? api->describe(status) : "there is no device");
+#if defined(RILL_DEVICE_MODEL)
+void check_addresses(const void* args, std::size_t bytes, const KernelContext& context) {
+  if (!context.launch) return;
+  // Sizes are below the one bound, and the bits of doubles above the other.
+  constexpr std::uintptr_t kLowest = std::uintptr_t{1} << 32, kHighest = std::uintptr_t{1} << 47;
+  for (std::size_t at = 0; at + sizeof(std::uintptr_t) <= bytes; at += sizeof(std::uintptr_t)) {
+    std::uintptr_t word = 0;
+    std::memcpy(&word, static_cast<const char*>(args) + at, sizeof(word));
+    check(word < kLowest || word >= kHighest || device_model::is_global(word), ErrorCode::kDevice,
+          "A kernel on the device was given an address of the host (byte {} of its arguments).",
+          at);
+  }
 }
+#endif
 
 }  // namespace rill

@@ -195,7 +195,9 @@ void cross_entropy_kernel(CrossEntropyArgs p) {
     stats[1] = C(1) / sum;
     const std::int64_t target = p.targets[t];
     static_cast<C*>(p.per_token)[t] =
-        target < 0 ? C(0) : log(sum) - (load<S>(p.logits, first + target) - maximum);
+        target < 0            ? C(0)
+        : target >= p.classes ? C(NAN)  // nobody looked: the host reads no targets of a device
+                              : log(sum) - (load<S>(p.logits, first + target) - maximum);
   }
 }
 

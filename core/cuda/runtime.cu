@@ -2,6 +2,8 @@
 #include <cuda_runtime.h>
 #include <rill/core/device_launch.h>
 
+#include <cstdint>
+
 namespace rill {
 namespace {
 
@@ -25,14 +27,23 @@ int device_count() {
   return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
 }
 
+// The device's own pool, in stream order on the legacy stream: neither call waits. What is freed
+// stays with the process.
 DeviceStatus allocate(int device, std::size_t bytes, void** data) {
   const OnDevice on(device);
-  return on.status() != cudaSuccess ? on.status() : cudaMalloc(data, bytes);
+  if (on.status() != cudaSuccess) return on.status();
+  cudaMemPool_t pool{};
+  cudaError_t error = cudaDeviceGetDefaultMemPool(&pool, device);
+  if (error != cudaSuccess) return error;
+  std::uint64_t keep = UINT64_MAX;
+  error = cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep);
+  if (error != cudaSuccess) return error;
+  return cudaMallocAsync(data, bytes > 0 ? bytes : 1, nullptr);
 }
 
 void release(int device, void* data) {
   const OnDevice on(device);
-  cudaFree(data);
+  cudaFreeAsync(data, nullptr);
 }
 
 // A blocking stream: what runs on the legacy stream (copies of tensors that belong to no Exec) is
@@ -48,6 +59,12 @@ void destroy_stream(int device, DeviceStream stream) {
   cudaStreamDestroy(static_cast<cudaStream_t>(stream));
 }
 
+cudaMemoryType memory_type(const void* address) {
+  cudaPointerAttributes attributes{};
+  return cudaPointerGetAttributes(&attributes, address) == cudaSuccess ? attributes.type
+                                                                       : cudaMemoryTypeUnregistered;
+}
+
 DeviceStatus copy(int device, void* target, const void* source, std::size_t bytes,
                   DeviceStream stream) {
   const OnDevice on(device);
@@ -55,11 +72,52 @@ DeviceStatus copy(int device, void* target, const void* source, std::size_t byte
   const auto s = static_cast<cudaStream_t>(stream);
   const cudaError_t error = cudaMemcpyAsync(target, source, bytes, cudaMemcpyDefault, s);
   if (error != cudaSuccess) return error;
-  cudaPointerAttributes from{}, to{};
-  cudaPointerGetAttributes(&from, source);
-  cudaPointerGetAttributes(&to, target);
-  const bool on_card = from.type == cudaMemoryTypeDevice && to.type == cudaMemoryTypeDevice;
-  return on_card ? cudaSuccess : cudaStreamSynchronize(s);
+  // From pageable memory the call has read all of its source before it returns; from pinned memory,
+  // and to the host, it has not ended.
+  const cudaMemoryType to = memory_type(target), from = memory_type(source);
+  const bool waits = to != cudaMemoryTypeDevice || from == cudaMemoryTypeHost;
+  return waits ? cudaStreamSynchronize(s) : cudaSuccess;
+}
+
+DeviceStatus fill(int device, void* target, int byte, std::size_t bytes, DeviceStream stream) {
+  const OnDevice on(device);
+  if (on.status() != cudaSuccess) return on.status();
+  return cudaMemsetAsync(target, byte, bytes, static_cast<cudaStream_t>(stream));
+}
+
+// Not a blocking stream: another thread's work on the legacy stream would have to wait for what is
+// only written down, and fails.
+DeviceStatus begin_graph(int device, DeviceStream* writing) {
+  const OnDevice on(device);
+  if (on.status() != cudaSuccess) return on.status();
+  auto* const stream = reinterpret_cast<cudaStream_t*>(writing);
+  const cudaError_t error = cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking);
+  if (error != cudaSuccess) return error;
+  return cudaStreamBeginCapture(*stream, cudaStreamCaptureModeThreadLocal);
+}
+
+DeviceStatus end_graph(int device, DeviceStream writing, DeviceGraph* graph) {
+  const OnDevice on(device);
+  if (on.status() != cudaSuccess) return on.status();
+  const auto stream = static_cast<cudaStream_t>(writing);
+  cudaGraph_t written = nullptr;
+  cudaError_t error = cudaStreamEndCapture(stream, &written);
+  cudaStreamDestroy(stream);
+  if (error != cudaSuccess) return error;
+  error = cudaGraphInstantiate(reinterpret_cast<cudaGraphExec_t*>(graph), written, 0);
+  cudaGraphDestroy(written);
+  return error;
+}
+
+DeviceStatus run_graph(int device, DeviceGraph graph, DeviceStream stream) {
+  const OnDevice on(device);
+  if (on.status() != cudaSuccess) return on.status();
+  return cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), static_cast<cudaStream_t>(stream));
+}
+
+void destroy_graph(int device, DeviceGraph graph) {
+  const OnDevice on(device);
+  cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph));
 }
 
 DeviceStatus synchronize(int device, DeviceStream stream) {
@@ -75,8 +133,9 @@ const char* describe(DeviceStatus status) {
 }  // namespace
 
 const DeviceApi* cuda_device_api() {
-  static const DeviceApi api{device_count,   allocate, release,     make_stream,
-                             destroy_stream, copy,     synchronize, describe};
+  static const DeviceApi api{device_count, allocate,    release,      make_stream, destroy_stream,
+                             copy,         synchronize, describe,     fill,        begin_graph,
+                             end_graph,    run_graph,   destroy_graph};
   return &api;
 }
 

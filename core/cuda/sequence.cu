@@ -8,7 +8,7 @@ namespace {
 constexpr int kThreads = 256;
 constexpr std::int64_t kEmbeddingBlocks = 1024;
 
-// A token out of range is clamped: where nobody could check, memory is still safe.
+// Token i; -1 for one out of range.
 RILL_DEVICE std::int64_t token_at(const void* tokens, std::int64_t dtype, std::int64_t i,
                                   std::int64_t vocabulary) {
   std::int64_t token = 0;
@@ -18,7 +18,7 @@ RILL_DEVICE std::int64_t token_at(const void* tokens, std::int64_t dtype, std::i
     token = static_cast<const std::uint8_t*>(tokens)[i];
   else
     token = static_cast<const std::int64_t*>(tokens)[i];
-  return token < 0 ? 0 : (token >= vocabulary ? vocabulary - 1 : token);
+  return token < vocabulary ? token : -1;
 }
 
 template <class S, class W>
@@ -27,7 +27,8 @@ void embedding_kernel(EmbeddingArgs p) {
   const std::int64_t count = p.tokens * p.channels;
   for (std::int64_t i = grid_thread(); i < count; i += grid_threads()) {
     const std::int64_t token = token_at(p.token, p.token_dtype, i / p.channels, p.vocabulary);
-    store<S>(p.y, i, load<W>(p.table, token * p.channels + i % p.channels));
+    store<S>(p.y, i,
+             token >= 0 ? load<W>(p.table, token * p.channels + i % p.channels) : Compute<S>(NAN));
   }
 }
 

@@ -48,6 +48,8 @@ std::vector<State> states_at(Exec& exec, const SequenceLayer& layer, const Tenso
   return states;
 }
 
+Tensor near(const Tensor& array) { return array.defined() ? array.to(Device{}) : array; }
+
 }  // namespace
 
 double objective(Exec& exec, const SequenceLayer& layer, const Tensor& x, const State& initial) {
@@ -74,8 +76,8 @@ Gradient gradient(Exec& exec, const SequenceLayer& layer, const Tensor& x, const
   std::vector<Tensor> dx(edges.size() - 1);
   for (std::size_t i = edges.size() - 1; i-- > 0;) {
     const std::int64_t first = edges[i], count = edges[i + 1] - edges[i];
-    const Tensor part = steps_of(x, first, count);
-    State state = states[i];
+    const Tensor part = steps_of(x, first, count).to(exec.device());
+    State state = exec.device() == Device{} ? states[i] : states[i].to(exec.device());
     const std::vector<Tensor> leaves(state.fields().begin(), state.fields().end());
     tape.watch(part);
     for (const Tensor& leaf : leaves)
@@ -83,21 +85,21 @@ Gradient gradient(Exec& exec, const SequenceLayer& layer, const Tensor& x, const
     Tensor y;
     {
       const TapeScope scope(exec, &tape);
-      y = layer.forward(exec, part, state, objective.segments);
+      y = moved(exec, layer).forward(exec, part, state, objective.segments);
     }
     std::vector<std::pair<Tensor, Tensor>> seeds = {{y, steps_of(dy, first, count)}};
     for (std::size_t f = 0; f < leaves.size(); ++f)
       if (d_state[f].defined()) seeds.emplace_back(state.fields()[f], d_state[f]);
     backward(exec, tape, std::move(seeds));
-    dx[i] = tape.gradient(part);
+    dx[i] = near(tape.gradient(part));
     if (!dx[i].defined()) dx[i] = Tensor::zeros(part.shape(), part.dtype());
     d_state.clear();
-    for (const Tensor& leaf : leaves) d_state.push_back(tape.gradient(leaf));
+    for (const Tensor& leaf : leaves) d_state.push_back(near(tape.gradient(leaf)));
     tape.next_part();
   }
   Gradient result{.x = join_time(dx), .state = d_state};
   for (const Tensor& parameter : layer.parameters())
-    result.parameters.push_back(tape.gradient(parameter));
+    result.parameters.push_back(near(tape.gradient(parameter)));
   return result;
 }
 

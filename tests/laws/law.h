@@ -16,23 +16,21 @@
 
 namespace rill::laws {
 
-/// True in the program laws-device, which runs the CUDA kernels in their execution model; its one
-/// target is "model". choose_kernels() says so to the ops. (on_cpu.cpp, on_device_model.cpp)
-bool on_device_model();
-void choose_kernels();
+/// Where the laws' Execs work: the CPU (the program `laws`), or a device. What they are held
+/// against is computed on the CPU.
+Device device_under_law();
+/// What stands for the vector target of a device: "model" (laws-device: the CUDA kernels in their
+/// execution model), "card" (gpu).
+std::string device_target();
+inline bool on_device() { return device_under_law() != Device{}; }
+/// The execution model works through everything itself: fewer sizes are worth it.
+inline bool on_device_model() { return on_device() && device_target() == "model"; }
 /// The model's threads take turns in another order for every law: a missing barrier shows.
 void choose_order(const std::string& law);
-/// While alive, kernels are the CPU's: what the execution model is held against.
-class OnCpu {
- public:
-  OnCpu() : before_(stand_in_kernels) { stand_in_kernels = {}; }
-  ~OnCpu() { stand_in_kernels = before_; }
-  OnCpu(const OnCpu&) = delete;
-  OnCpu& operator=(const OnCpu&) = delete;
-
- private:
-  StandInKernels before_;
-};
+/// An Exec under the laws.
+inline ExecOptions under_law(DType dtype, int threads) {
+  return {.device = device_under_law(), .dtype = dtype, .threads = threads};
+}
 
 /// Options under which the laws run; the empty list is the layer as it comes.
 struct Variant {
@@ -61,9 +59,7 @@ struct Subject {
                                       std::uint64_t seed = 1) const;
   std::unique_ptr<SequenceLayer> make(std::int64_t width = 16) const { return make(width, dtype); }
   /// True where forward and steps, packed and alone, owe each other the same bits.
-  bool sequential() const {
-    return type->flags.sequential && variant->sequential && !on_device_model();
-  }
+  bool sequential() const { return type->flags.sequential && variant->sequential && !on_device(); }
 };
 
 /// Largest error found and the bound that it may not pass.
@@ -113,6 +109,8 @@ std::vector<std::string> runnable_targets();
 
 /// Values in [-1, 1], the same in both precisions.
 Tensor random_input(const Shape& shape, DType dtype, std::uint64_t seed, double scale = 1.0);
+/// The layer, on the Exec's device.
+const SequenceLayer& moved(Exec& exec, const SequenceLayer& layer);
 /// A state as one finds it in the middle of a stream: what some random steps leave behind.
 State used_state(Exec& exec, const SequenceLayer& layer, std::int64_t batch, std::uint64_t seed);
 /// The state in another precision.
@@ -123,6 +121,9 @@ Tensor steps_of(const Tensor& x, std::int64_t first, std::int64_t count);
 Tensor join_time(const std::vector<Tensor>& parts);
 bool same_state(const State& a, const State& b);
 double state_error(const State& a, const State& reference);
+
+// Arrays and states lie on the host throughout; what works on a layer moves it to the Exec's device
+// first, and what comes back is the host's.
 
 /// forward() with everything at hand: outputs and final state.
 struct Run {

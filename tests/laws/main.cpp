@@ -68,9 +68,9 @@ bool applies(const Law& law, const Subject& subject) {
 std::vector<Subject> subjects_of(const Variant& variant, const std::string& fault = {}) {
   const LayerType* type = &find_layer_type(variant.layer);
   std::vector<Subject> subjects;
-  if (on_device_model()) {
+  if (on_device()) {
     for (const DType dtype : {DType::kFloat32, DType::kFloat64})
-      subjects.push_back({type, &variant, dtype, "model", fault});
+      subjects.push_back({type, &variant, dtype, device_target(), fault});
     return subjects;
   }
   for (const std::string& target : available_cpu_targets())
@@ -81,7 +81,7 @@ std::vector<Subject> subjects_of(const Variant& variant, const std::string& faul
 
 // What a law finds; `said` is what was thrown, and then nothing is found.
 Finding examine(const Law& law, const Subject& subject, std::string& said) {
-  if (!on_device_model())
+  if (!on_device())
     set_cpu_target(subject.target == "plain" ? available_cpu_targets().front() : subject.target);
   choose_order(law.number);
   try {
@@ -108,7 +108,7 @@ std::vector<std::string> complaints(const Arguments& arguments, const std::set<s
   for (const std::string& cell : ran)
     if (!expected.contains(cell)) lines.push_back("LAW " + cell + " UNEXPECTED");
   for (const std::string& fault : registry_faults()) lines.push_back("REGISTRY " + fault);
-  if (!on_device_model() && available_cpu_targets() != runnable_targets())
+  if (!on_device() && available_cpu_targets() != runnable_targets())
     lines.push_back("TARGETS the processor's own and those that run differ");
   return lines;
 }
@@ -231,7 +231,6 @@ bool parse(int argc, char** argv, Arguments& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  choose_kernels();
   Arguments arguments;
   if (!parse(argc, argv, arguments)) {
     print_to(stderr, "{}", kUsage);

@@ -11,7 +11,7 @@ constexpr std::int64_t kLength = 37;
 
 Finding forward_is_steps(const Subject& subject) {
   Finding finding;
-  Exec exec({.dtype = subject.dtype, .threads = 1});
+  Exec exec(under_law(subject.dtype, 1));
   const auto layer = subject.make();
   const Tensor x = random_input({kBatch, kLength, layer->input_size()}, subject.dtype, 2);
   for (const State& initial :
@@ -46,7 +46,7 @@ void same_run(Finding& finding, const Run& a, const Run& b) {
 
 Finding forward_is_steps_exactly(const Subject& subject) {
   Finding finding;
-  Exec exec({.dtype = subject.dtype, .threads = 2});
+  Exec exec(under_law(subject.dtype, 2));
   // 24: no multiple of an AVX-512 vector; 64: several heads in the layers that have heads.
   for (const auto& [width, length] : {std::pair<std::int64_t, std::int64_t>{16, 1},
                                       {16, 37},
@@ -71,7 +71,7 @@ Finding forward_is_steps_exactly(const Subject& subject) {
 
 Finding cut_anywhere(const Subject& subject) {
   Finding finding;
-  Exec exec({.dtype = subject.dtype, .threads = 1});
+  Exec exec(under_law(subject.dtype, 1));
   const auto layer = subject.make();
   const Tensor x = random_input({kBatch, kLength, layer->input_size()}, subject.dtype, 4);
   const State initial = used_state(exec, *layer, kBatch, 5);
@@ -85,7 +85,7 @@ Finding cut_anywhere(const Subject& subject) {
 
 Finding causal(const Subject& subject) {
   Finding finding;
-  Exec exec({.dtype = subject.dtype, .threads = 1});
+  Exec exec(under_law(subject.dtype, 1));
   const auto layer = subject.make();
   const Tensor x = random_input({kBatch, kLength, layer->input_size()}, subject.dtype, 6);
   const Tensor changed = random_input(x.shape(), subject.dtype, 7);
@@ -108,7 +108,7 @@ Finding causal(const Subject& subject) {
 
 Finding rows_alone(const Subject& subject) {
   Finding finding;
-  Exec exec({.dtype = subject.dtype, .threads = 2});
+  Exec exec(under_law(subject.dtype, 2));
   const auto layer = subject.make();
   constexpr std::int64_t kRows = 7;
   const Tensor x = random_input({kRows, kLength, layer->input_size()}, subject.dtype, 9);
@@ -168,7 +168,7 @@ bool worth_a_model(std::int64_t width, std::int64_t length) {
 
 Finding every_length(const Subject& subject) {
   Finding finding;
-  Exec exec({.dtype = subject.dtype, .threads = 2});
+  Exec exec(under_law(subject.dtype, 2));
   for (const std::int64_t width : {1, 2, 16, 48})
     for (const std::int64_t length :
          {0, 1, 2, 3, 7, 13, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 129})

@@ -3,8 +3,8 @@
 
 namespace rill::laws {
 
-bool on_device_model() { return false; }
-void choose_kernels() {}
+Device device_under_law() { return {}; }
+std::string device_target() { return ""; }
 void choose_order(const std::string&) {}
 
 }  // namespace rill::laws

@@ -2,12 +2,11 @@
 #include "law.h"
 
 #include <rill/core/cuda/model/engine.h>
-#include <rill/core/cuda/model/stand_in.h>
 
 namespace rill::laws {
 
-bool on_device_model() { return true; }
-void choose_kernels() { use_device_model(); }
+Device device_under_law() { return {Device::Type::kCuda, 0}; }
+std::string device_target() { return "model"; }
 
 void choose_order(const std::string& law) {
   constexpr std::uint64_t kOrders = 4;  // ascending, descending, two shuffles

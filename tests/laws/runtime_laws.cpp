@@ -20,7 +20,7 @@ std::int64_t allocations_of(const Action& action) {
 // On a mismatch of x, state or y a code comes back, and nothing is allocated or has changed.
 void mismatches(Finding& finding, const Subject& subject, const SequenceLayer& layer,
                 Stepper& stepper) {
-  Exec exec({.dtype = subject.dtype, .threads = 1});
+  Exec exec(under_law(subject.dtype, 1));
   const std::int64_t in = layer.input_size(), out = layer.output_size();
   const DType other = subject.dtype == DType::kFloat32 ? DType::kFloat64 : DType::kFloat32;
   const Tensor x = random_input({2, in}, subject.dtype, 41);
@@ -56,7 +56,7 @@ Finding allocates_nothing(const Subject& subject) {
   // The counter counts.
   std::unique_ptr<std::vector<int>> made;
   finding.add(allocations_of([&] { made = std::make_unique<std::vector<int>>(100); }) >= 2);
-  Exec exec({.dtype = subject.dtype, .threads = 1});
+  Exec exec(under_law(subject.dtype, 1));
   const auto layer = subject.make();
   State state = layer->initial_state(exec, 2);
   Stepper stepper = layer->prepare_step(exec, 2);
@@ -85,13 +85,13 @@ Finding shared_by_threads(const Subject& subject) {
   Finding finding;
   const auto layer = subject.make();
   const Tensor x = random_input({2, 33, layer->input_size()}, subject.dtype, 43);
-  Exec reference_exec({.dtype = subject.dtype, .threads = 1});
+  Exec reference_exec(under_law(subject.dtype, 1));
   const Run expected = run(reference_exec, *layer, x, layer->initial_state(reference_exec, 2));
   const Run expected_steps =
       run_steps(reference_exec, *layer, x, layer->initial_state(reference_exec, 2));
   bool ok[2] = {false, false};
   const auto work = [&](int i) {
-    Exec exec({.dtype = subject.dtype, .threads = 1});
+    Exec exec(under_law(subject.dtype, 1));
     const Run whole = run(exec, *layer, x, layer->initial_state(exec, 2));
     const Run steps = run_steps(exec, *layer, x, layer->initial_state(exec, 2));
     ok[i] = test::same_bits(whole.y, expected.y) && test::same_bits(steps.y, expected_steps.y) &&
@@ -108,12 +108,12 @@ Finding any_threads(const Subject& subject) {
   Finding finding;
   const auto layer = subject.make(48, subject.dtype);
   const Tensor x = random_input({3, 67, layer->input_size()}, subject.dtype, 44);
-  Exec one({.dtype = subject.dtype, .threads = 1});
+  Exec one(under_law(subject.dtype, 1));
   const State initial = used_state(one, *layer, 3, 45);
   const Run expected = run(one, *layer, x, initial);
   const Gradient expected_gradient = gradient(one, *layer, x, initial);
   for (const int threads : {1, 2, 3, 5}) {
-    Exec exec({.dtype = subject.dtype, .threads = threads});
+    Exec exec(under_law(subject.dtype, threads));
     const Run got = run(exec, *layer, x, initial);
     finding.add(test::same_bits(got.y, expected.y) && same_state(got.state, expected.state));
     const Gradient g = gradient(exec, *layer, x, initial);

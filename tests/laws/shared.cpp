@@ -66,10 +66,17 @@ Tensor random_input(const Shape& shape, DType dtype, std::uint64_t seed, double 
   return values.to(dtype);
 }
 
+// A law has its layer for itself.
+const SequenceLayer& moved(Exec& exec, const SequenceLayer& layer) {
+  if (layer.device() != exec.device()) const_cast<SequenceLayer&>(layer).to(exec.device());
+  return layer;
+}
+
 State used_state(Exec& exec, const SequenceLayer& layer, std::int64_t batch, std::uint64_t seed) {
   State state = layer.initial_state(exec, batch);
-  layer.forward(exec, random_input({batch, 5, layer.input_size()}, layer.dtype(), seed), state);
-  return state;
+  const Tensor x = random_input({batch, 5, layer.input_size()}, layer.dtype(), seed);
+  moved(exec, layer).forward(exec, x.to(exec.device()), state);
+  return state.to(Device{});
 }
 
 State convert(const State& state, const StateSpec& spec) {
@@ -128,30 +135,33 @@ double state_error(const State& a, const State& reference) {
 
 Run run(Exec& exec, const SequenceLayer& layer, const Tensor& x, State state,
         const Segments* segments) {
-  Run result{.state = std::move(state)};
-  result.y = layer.forward(exec, x, result.state, segments);
-  return result;
+  State there = state.device() == exec.device() ? std::move(state) : state.to(exec.device());
+  const Tensor y = moved(exec, layer).forward(exec, x.to(exec.device()), there, segments);
+  if (exec.device() == Device{}) return {y, std::move(there)};
+  return {y.to(Device{}), there.to(Device{})};
 }
 
 Run run_steps(Exec& exec, const SequenceLayer& layer, const Tensor& x, State state) {
-  Stepper stepper = layer.prepare_step(exec, x.size(0));
+  Stepper stepper = moved(exec, layer).prepare_step(exec, x.size(0));
+  if (state.device() != exec.device()) state = state.to(exec.device());
   std::vector<Tensor> outputs;
   for (std::int64_t t = 0; t < x.size(1); ++t) {
     const Tensor y = Tensor::empty({x.size(0), layer.output_size()}, layer.dtype());
     const StepStatus status =
         stepper.step(steps_of(x, t, 1).view({x.size(0), x.size(2)}), state, y);
     if (status != StepStatus::kOk)
-      throw Error(ErrorCode::kState, std::string("step: ") + to_string(status));
+      throw Error(ErrorCode::kState,
+                  std::string("step: ") + to_string(status) + " " + stepper.error());
     outputs.push_back(y.view({x.size(0), 1, layer.output_size()}));
   }
   if (outputs.empty())
     outputs.push_back(Tensor::empty({x.size(0), 0, layer.output_size()}, layer.dtype()));
+  if (exec.device() != Device{}) state = state.to(Device{});
   return {join_time(outputs), std::move(state)};
 }
 
 Reference reference(const Subject& subject, std::int64_t width, const Tensor& x,
                     const State& initial, const std::function<void(const SequenceLayer&)>& change) {
-  const OnCpu cpu;
   const auto layer64 = subject.make(width, DType::kFloat64);
   if (change) change(*layer64);
   Exec exec64({.dtype = DType::kFloat64, .threads = 1});

@@ -18,7 +18,7 @@ SafetensorsReader written(const SafetensorsWriter& writer, std::string& bytes) {
 
 Finding save_and_load(const Subject& subject) {
   Finding finding;
-  Exec exec({.dtype = subject.dtype, .threads = 1});
+  Exec exec(under_law(subject.dtype, 1));
   const auto layer = subject.make();
   const Tensor x = random_input({2, kLength, layer->input_size()}, subject.dtype, 31);
   const Run whole = run(exec, *layer, x, layer->initial_state(exec, 2));
@@ -39,9 +39,10 @@ Finding save_and_load(const Subject& subject) {
       finding.add(same_state(rest.state, whole.state));
     }
     // A copy is a value: going on with the one, in place, does not touch the other.
-    const State kept = half.state.clone();
-    layer->forward(exec, x, half.state);
-    finding.add(same_state(kept, loaded) && !same_state(kept, half.state));
+    State going = half.state.to(exec.device());
+    const State kept = going.clone();
+    layer->forward(exec, x.to(exec.device()), going);
+    finding.add(same_state(kept, loaded) && !same_state(kept, going));
   }
   return finding;
 }
@@ -65,7 +66,7 @@ void same(Finding& finding, const Subject& subject, const State& got, const Stat
 // alone.
 Finding segments(const Subject& subject) {
   Finding finding;
-  Exec exec({.dtype = subject.dtype, .threads = 2});
+  Exec exec(under_law(subject.dtype, 2));
   const auto layer = subject.make();
   const std::vector<std::int64_t> lengths = {5, 0, 17, 1, 6};
   std::vector<std::int64_t> offsets = {0};
@@ -173,7 +174,7 @@ Gradient gradient_of_pieces(const SequenceLayer& layer, const Tensor& x, const S
 // Gradients of x, parameters and initial state through `segments`, against those of the pieces.
 void segment_gradients(Finding& finding, const Subject& subject, const Tensor& x, std::int64_t rows,
                        const Segments& segments, const std::vector<Piece>& pieces) {
-  Exec exec({.dtype = subject.dtype, .threads = 2});
+  Exec exec(under_law(subject.dtype, 2));
   const auto layer = subject.make(), layer64 = subject.make(16, DType::kFloat64);
   const State initial = used_state(exec, *layer, rows, 35);
   const Tensor dy = random_input({x.size(0), x.size(1), layer->output_size()}, subject.dtype, 36);
@@ -191,7 +192,8 @@ void segment_gradients(Finding& finding, const Subject& subject, const Tensor& x
   Gradient plain = exact;
   if (subject.dtype == DType::kFloat32) {
     const PlainKernels scope;
-    plain = gradient(exec, *layer, x, initial, objective);
+    Exec plain_exec({.threads = 1});
+    plain = gradient(plain_exec, *layer, x, initial, objective);
   }
   ArrayErrors errors;
   add(errors, got, plain, exact);
@@ -216,7 +218,7 @@ Finding segments_law(const Subject& subject) {
 
 Finding parameters_round_trip(const Subject& subject) {
   Finding finding;
-  Exec exec({.dtype = subject.dtype, .threads = 1});
+  Exec exec(under_law(subject.dtype, 1));
   const auto layer = subject.make();
   SafetensorsWriter writer;
   layer->visit_parameters([&](const std::string& name, const Tensor& value, ParameterGroup) {

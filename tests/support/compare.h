@@ -11,8 +11,10 @@
 namespace rill::test {
 
 inline bool same_bits(const Tensor& a, const Tensor& b) {
-  return a.shape() == b.shape() && a.dtype() == b.dtype() &&
-         std::memcmp(a.raw(), b.raw(), a.bytes()) == 0;
+  if (a.shape() != b.shape() || a.dtype() != b.dtype()) return false;
+  if (!a.defined()) return true;
+  const Tensor left = a.to(Device{}), right = b.to(Device{});
+  return std::memcmp(left.raw(), right.raw(), left.bytes()) == 0;
 }
 
 inline double epsilon_of(DType dtype) {
@@ -25,8 +27,8 @@ inline double epsilon_of(DType dtype) {
 inline double error_of(const Tensor& y, const Tensor& reference) {
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   if (y.numel() != reference.numel()) return kInfinity;
-  const Tensor a = y.to(DType::kFloat64);
-  const Tensor b = reference.to(DType::kFloat64);
+  const Tensor a = y.to(Device{}).to(DType::kFloat64);
+  const Tensor b = reference.to(Device{}).to(DType::kFloat64);
   double largest = 0, difference = 0;
   for (std::int64_t i = 0; i < a.numel(); ++i) {
     const double u = a.data<double>()[i], v = b.data<double>()[i];

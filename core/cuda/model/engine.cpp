@@ -1,4 +1,5 @@
 #include <rill/core/cuda/model/engine.h>
+#include <rill/core/cuda/model/memory.h>
 
 #include <sys/mman.h>
 #include <boost/context/detail/fcontext.hpp>
@@ -458,6 +459,7 @@ int run(const char* kernel, Index3 grid, Index3 block, std::size_t shared_bytes,
                   " were asked for");
   if (shared_bytes > kSharedLimit)
     return refuse(std::to_string(shared_bytes) + " bytes of shared memory were asked for");
+  const GlobalAccess access;
   Engine engine(kernel, grid, block, shared_bytes, function, closure);
   Engine* outer = current_engine;
   current_engine = &engine;

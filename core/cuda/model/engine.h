@@ -3,7 +3,8 @@
 // at a time; the order in which threads get their turn is chosen (ascending, descending, shuffled),
 // so that code that leaves out a barrier gives other results in one of them. Shared memory knows
 // its bounds and who touched an element since the last barrier: an access out of bounds or a race
-// ends the launch with a sentence. Global memory is the host's: AddressSanitizer knows its bounds.
+// ends the launch with a sentence. Global memory is the host's, or the model's own that host
+// code cannot touch (memory.h): AddressSanitizer knows its bounds.
 //
 // What it does not show: bandwidth, occupancy, and races in global memory between blocks.
 #pragma once
@@ -84,6 +85,7 @@ class SharedRef {
     note_write(*shadow_, name_, index_);
     return *value_ = value;
   }
+  // Of itself it is a load and a store, as in the kernel. NOLINTNEXTLINE
   T operator=(const SharedRef& other) const { return *this = static_cast<T>(other); }
   T operator+=(T value) const { return *this = static_cast<T>(*this) + value; }
   T operator-=(T value) const { return *this = static_cast<T>(*this) - value; }
