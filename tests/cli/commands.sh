@@ -1,40 +1,8 @@
 #!/bin/bash
 # What the commands do at their edges, on tiny models: commands.sh PROGRAM SCRATCH_FOLDER.
-# One line a check; the first that does not hold ends it, with what was expected and what came.
-set -u
-rill=$(realpath "$1")
-scratch=$2
-rm -rf "$scratch" && mkdir -p "$scratch" && cd "$scratch" || exit 1
-export LC_ALL=C
-unset RILL_CPU_TARGET RILL_NUM_THREADS
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$(realpath "$0")")/support.sh"
 small=(--width 16 --steps 2 --length 32 --batch 2 --threads 1)
-
-ok() { printf 'ok  %s\n' "$1"; }
-broken() {  # what, expected, came
-  printf 'BROKEN  %s\n  expected: %s\n  came:     %s\n' "$1" "$2" "$3"
-  exit 1
-}
-# expect STATUS WHAT COMMAND...: the exit status, with stdout in ./out and stderr in ./err.
-expect() {
-  local status=$1 what=$2 came=0
-  shift 2
-  "$@" >out 2>err </dev/null || came=$?
-  [ "$came" = "$status" ] || broken "$what" "status $status" "status $came: $(tail -n 3 err)"
-  [ "$status" = 0 ] || [ -s err ] || broken "$what" "a sentence on stderr" "nothing"
-  ok "$what"
-}
-says() {  # WHAT PATTERN: on stderr of the command before
-  grep -Eq -- "$2" err || broken "$1" "stderr with /$2/" "$(tail -n 3 err | cut -c 1-300)"
-  ok "$1"
-}
-prints() {  # WHAT PATTERN: on stdout of the command before
-  grep -Eq -- "$2" out || broken "$1" "stdout with /$2/" "$(head -n 5 out | cut -c 1-300)"
-  ok "$1"
-}
-same() {  # WHAT A B
-  cmp -s "$2" "$3" || broken "$1" "$2 and $3 equal" "$(cmp "$2" "$3" 2>&1)"
-  ok "$1"
-}
 
 # ---- Inputs
 for ((i = 0; i < 200; ++i)); do
@@ -80,17 +48,17 @@ expect 0 "logits" "$rill" logits one --bytes text.txt --out l.npy
 says "logits: progress" "bytes of [0-9.k ]+, .*bytes/s"
 
 # ---- stream
-expect 1 "a row that scaling takes out of range" bash -c "(head -n 2 feed.csv; echo 3e38,-3e38,3e38; echo 1,2,3) | '$rill' stream series"
+after_output=1 expect 1 "a row that scaling takes out of range" bash -c "(head -n 2 feed.csv; echo 3e38,-3e38,3e38; echo 1,2,3) | '$rill' stream series"
 says "a row out of range: its line is named" "line 3: "
 [ "$(wc -l <out)" = 2 ] || broken "a row out of range" "2 rows before" "$(wc -l <out)"
 grep -q nan out && broken "a row out of range" "no nan" "$(cat out)"
-expect 1 "a token out of range" bash -c "printf '65\n256\n' | '$rill' stream one"
+after_output=1 expect 1 "a token out of range" bash -c "printf '65\n256\n' | '$rill' stream one"
 says "a token out of range: its line is named" "line 2: "
 expect 0 "stream" bash -c "'$rill' stream series <feed.csv"
 mv out whole
 expect 0 "stream after a byte order mark" bash -c "(printf '\xef\xbb\xbf'; cat feed.csv) | '$rill' stream series"
 same "a byte order mark changes nothing" whole out
-expect 1 "a byte order mark in the second line" bash -c "(head -n 1 feed.csv; printf '\xef\xbb\xbf'; cat feed.csv) | '$rill' stream series"
+after_output=1 expect 1 "a byte order mark in the second line" bash -c "(head -n 1 feed.csv; printf '\xef\xbb\xbf'; cat feed.csv) | '$rill' stream series"
 
 # A signal is an end of the input: the rows before it have their outputs, the state and the latencies are kept.
 for signal in INT TERM; do
