@@ -10,6 +10,7 @@ namespace rill {
 namespace {
 
 constexpr const char* kVersion = "1";
+constexpr std::int64_t kMostCounted = std::int64_t{1} << 62;
 
 std::size_t row_bytes(const FieldSpec& field) {
   return static_cast<std::size_t>(field.shape.numel()) * size_of(field.dtype);
@@ -46,6 +47,15 @@ bool holds_nan(const Tensor& field) {
 bool holds_nan(const Tensor& field) {
   if (field.dtype() == DType::kFloat32) return holds_nan<float>(field);
   return field.dtype() == DType::kFloat64 && holds_nan<double>(field);
+}
+
+// Whole numbers count steps; more are added to them, and the sum must not overflow.
+void check_counts(const Tensor& field, const std::string& name) {
+  if (field.dtype() != DType::kInt64) return;
+  for (const std::int64_t value : field.span<std::int64_t>())
+    check(value >= 0 && value <= kMostCounted, ErrorCode::kState,
+          "State::load: the field '{}' holds numbers from 0 to {}, {} came.", name, kMostCounted,
+          value);
 }
 
 }  // namespace
@@ -202,6 +212,7 @@ State State::load(const TensorReader& reader, const StateSpec& spec, const std::
           name_of(value.dtype()), to_string(value.shape()));
     check(!holds_nan(value), ErrorCode::kState, "State::load: the field '{}' holds a NaN.",
           field.name);
+    check_counts(value, field.name);
     state.fields_.push_back(std::move(value));
   }
   return state;

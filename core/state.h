@@ -73,7 +73,7 @@ class State {
   /// Writes fields "PREFIXname" and a description of the spec.
   void save(TensorWriter& writer, const std::string& prefix = "state.") const;
   /// Reads what save() wrote; Error(kState) unless it belongs to `spec` (layer, names and no others
-  /// behind the prefix, shapes, dtypes, batch, version) and is free of NaN.
+  /// behind the prefix, shapes, dtypes, batch, version), is free of NaN and counts from 0.
   static State load(const TensorReader& reader, const StateSpec& spec,
                     const std::string& prefix = "state.");
 

@@ -93,7 +93,7 @@ void AdamW::load(const TensorReader& reader) {
             slot.name, to_string(tensor.shape()));
       tensor.copy_from(reader.tensor(prefix + slot.name));
     }
-  steps_ = number_from<std::int64_t>(reader, "adam.steps");
+  steps_ = number_from(reader, "adam.steps", kMostSteps);
 }
 
 }  // namespace rill

@@ -2,21 +2,14 @@
 #include <rill/io/atomic_file.h>
 #include <rill/io/text_file.h>
 #include <rill/train/run_folder.h>
-#include <rill/train/saved_number.h>
+#include <rill/train/run_log.h>
 
-#include <nlohmann/json.hpp>
-
-#include <algorithm>
 #include <charconv>
-#include <map>
-#include <sstream>
-#include <vector>
 
 namespace rill {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
 
 // Checkpoints of a folder by step.
 std::map<std::int64_t, fs::path> checkpoints_in(const fs::path& folder) {
@@ -30,15 +23,6 @@ std::map<std::int64_t, fs::path> checkpoints_in(const fs::path& folder) {
     if (std::from_chars(name.data() + 5, end, step).ptr == end) found[step] = entry.path();
   }
   return found;
-}
-
-std::string line_of(const TrainRecord& record) {
-  json line = {{"step", record.step},           {"split", record.split},
-               {"loss", record.loss},           {"lr", record.lr},
-               {"grad_norm", record.grad_norm}, {"tokens_per_s", record.tokens_per_s},
-               {"seconds", record.seconds},     {"peak_rss_bytes", record.peak_rss_bytes}};
-  if (record.split != "train") line["lr"] = line["grad_norm"] = nullptr;
-  return line.dump() + "\n";
 }
 
 // What a process that was killed left half-written: ".NAME.tmp-PID-COUNT" of a run's own files.
@@ -141,23 +125,12 @@ void RunFolder::save_checkpoint(std::int64_t step, const CheckpointWriter& write
 
 void RunFolder::open_log(std::int64_t step) {
   const fs::path file = path_ / "log.jsonl";
-  std::string kept;
   std::error_code error;
-  if (fs::exists(file, error)) {
-    std::istringstream lines(read_text_file(file));
-    for (std::string line; std::getline(lines, line);) {
-      const json value = json::parse(line, nullptr, false);
-      if (!value.is_object() || !value.contains("step") || !value["step"].is_number_integer())
-        continue;
-      const auto at = value["step"].get<std::int64_t>();
-      if (at > step) continue;
-      kept += line + "\n";
-      if (value.value("split", json()) == "heldout" && value.value("loss", json()).is_number())
-        heldout_[at] = value["loss"].get<double>();
-    }
-  }
+  LoggedLines lines;
+  if (fs::exists(file, error)) lines = lines_until(read_text_file(file), step);
+  heldout_ = std::move(lines.heldout);
   note_made(file);
-  write_file_atomically(file, kept);
+  write_file_atomically(file, lines.text);
   log_.open(file, std::ios::app);
 }
 
@@ -167,7 +140,7 @@ std::optional<double> RunFolder::logged_heldout(std::int64_t step) const {
 }
 
 void RunFolder::log(const TrainRecord& record) {
-  log_ << line_of(record) << std::flush;
+  log_ << log_line(record) << std::flush;
   check(log_.good(), ErrorCode::kSystem,
         "train: log.jsonl in {} cannot be written; is the disk full?", path());
 }
@@ -175,9 +148,7 @@ void RunFolder::log(const TrainRecord& record) {
 std::optional<SavedRun> saved_run(const std::string& out) {
   const auto checkpoint = RunFolder(out).last_checkpoint();
   if (!checkpoint) return std::nullopt;
-  return SavedRun{number_from<std::int64_t>(*checkpoint, "rill.step"),
-                  parse_config(checkpoint->text("rill.config")),
-                  TrainOptions::from_json(checkpoint->text("rill.options"))};
+  return saved_run_in(*checkpoint);
 }
 
 }  // namespace rill

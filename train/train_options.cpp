@@ -1,4 +1,6 @@
 #include <rill/core/check.h>
+#include <rill/io/quote.h>
+#include <rill/train/saved_number.h>
 #include <rill/train/trainer.h>
 
 #include <nlohmann/json.hpp>
@@ -39,6 +41,30 @@ void visit_fields(Options& o, const Visit& visit) {
   visit("weight_decay", o.adam.weight_decay);
 }
 
+// False for what is no such number, or lies outside of its type.
+bool read_number(const json& from, std::int64_t& to) {
+  if (!from.is_number_integer() ||
+      (from.is_number_unsigned() && from.get<std::uint64_t>() >> 63 != 0))
+    return false;
+  from.get_to(to);
+  return true;
+}
+bool read_number(const json& from, std::uint64_t& to) {
+  if (!from.is_number_unsigned()) return false;
+  from.get_to(to);
+  return true;
+}
+bool read_number(const json& from, double& to) {
+  if (!from.is_number()) return false;
+  from.get_to(to);
+  return true;
+}
+
+// Arrays and objects are not written out: it is done by recursion, and they nest as they like.
+std::string described(const json& value) {
+  return value.is_structured() ? std::string("an ") + value.type_name() : quote(value.dump());
+}
+
 std::int64_t status_field(const std::string& name) {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);)
@@ -54,19 +80,18 @@ void TrainOptions::validate() const {
     check(value >= min && value <= max, ErrorCode::kConfig,
           "train: {} lies between {} and {}, {} came.", name, min, max, value);
   };
-  constexpr std::int64_t kMost = std::int64_t{1} << 40;
   constexpr double kLargest = std::numeric_limits<double>::max();
   for (const auto& [name, value] : {std::pair{"length", length},
                                     {"batch", batch},
                                     {"accumulate", accumulate},
                                     {"checkpoint_every", checkpoint_every}})
-    range(name, value, std::int64_t{1}, kMost);
+    range(name, value, std::int64_t{1}, kMostSteps);
   for (const auto& [name, value] : {std::pair{"steps", steps},
                                     {"time_chunk", time_chunk},
                                     {"keep_checkpoints", keep_checkpoints},
                                     {"eval_every", eval_every},
                                     {"eval_tokens", eval_tokens}})
-    range(name, value, std::int64_t{0}, kMost);
+    range(name, value, std::int64_t{0}, kMostSteps);
   for (const auto& [name, value] : {std::pair{"minutes", minutes},
                                     {"clip", clip},
                                     {"lr", adam.lr},
@@ -90,13 +115,13 @@ TrainOptions TrainOptions::from_json(const std::string& text) {
   TrainOptions options;
   const json root = json::parse(text, nullptr, false);
   check(root.is_object(), ErrorCode::kConfig,
-        "Training options: a JSON object was expected, '{}' came.", text);
+        "Training options: a JSON object was expected, {} came.", quote(text));
   visit_fields(options, [&](const char* name, auto& value) {
-    const bool whole = std::is_integral_v<std::remove_reference_t<decltype(value)>>;
-    check(root.contains(name) && (whole ? root[name].is_number_integer() : root[name].is_number()),
-          ErrorCode::kConfig, "Training options: a{} number {} was expected, {} came.",
-          whole ? " whole" : "", name, root.contains(name) ? root[name].dump() : "nothing");
-    root[name].get_to(value);
+    const auto found = root.find(name);
+    check(found != root.end() && read_number(*found, value), ErrorCode::kConfig,
+          "Training options: a{} number {} was expected, {} came.",
+          std::is_integral_v<std::remove_reference_t<decltype(value)>> ? " whole" : "", name,
+          found == root.end() ? "nothing" : described(*found));
   });
   return options;
 }

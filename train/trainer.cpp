@@ -3,7 +3,6 @@
 #include <rill/train/evaluate.h>
 #include <rill/train/objective.h>
 #include <rill/train/run_folder.h>
-#include <rill/train/saved_number.h>
 #include <rill/train/schedule.h>
 #include <rill/train/trainer.h>
 
@@ -198,10 +197,7 @@ class Run {
 
   void save_checkpoint() {
     CheckpointWriter writer;
-    writer.text("rill.checkpoint", "1");
-    writer.text("rill.step", std::to_string(step_));
-    writer.text("rill.time", std::to_string(time_));
-    writer.text("rill.seconds", std::to_string(seconds_));
+    save_position({step_, time_, seconds_}, writer);
     writer.text("rill.config", to_json(model_.config()));
     writer.text("rill.options", options_.to_json());
     writer.text("rill.data", fingerprint_);
@@ -224,13 +220,11 @@ class Run {
           ErrorCode::kConfig,
           "train: the run in {} was trained on {}, {} came; a run is resumed on its own data.",
           folder_.path(), trained_on, fingerprint_);
-    load_parameters(model_, *reader, "model.");
-    adam_.load(*reader);
-    state_ = State::load(*reader, model_.state_spec()).to(exec_.device());
-    state_.check_fits(model_.state_spec(), options_.batch, "train --resume");
-    step_ = first_step_ = saved_step_ = number_from<std::int64_t>(*reader, "rill.step");
-    time_ = number_from<std::int64_t>(*reader, "rill.time");
-    seconds_ = first_seconds_ = number_from<double>(*reader, "rill.seconds");
+    const RunPosition position = load_run(*reader, model_, adam_, state_);
+    state_ = state_.to(exec_.device());
+    step_ = first_step_ = saved_step_ = position.step;
+    time_ = position.time;
+    seconds_ = first_seconds_ = position.seconds;
     return true;
   }
 

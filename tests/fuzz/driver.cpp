@@ -81,6 +81,10 @@ constexpr std::string_view kTokens[] = {"{",
                                         "False",
                                         "'descr'",
                                         "'<f4'",
+                                        "\"step\":",
+                                        "\"split\":\"heldout\",",
+                                        "\"loss\":",
+                                        "[[[[[[[[",
                                         "\x1f\x8b"};
 
 void insert(Input& input, std::size_t at, const std::uint8_t* data, std::size_t size) {

@@ -32,10 +32,11 @@ SafetensorsWriter saved(const char* batch, const Tensor& h, const Tensor& m) {
   return writer;
 }
 
-void check_refused(const SafetensorsWriter& writer, const char* sentence) {
+void check_refused(const SafetensorsWriter& writer, const char* sentence,
+                   const StateSpec& spec = kSpec) {
   std::string message = "nothing was thrown";
   try {
-    load(writer);
+    load(writer, spec);
   } catch (const Error& error) {
     CHECK(error.code() == ErrorCode::kState);
     message = error.what();
@@ -87,4 +88,25 @@ TEST_CASE("a NaN in a state is refused") {
   SafetensorsWriter writer;
   state.save(writer);
   check_refused(writer, "'h' holds a NaN");
+}
+
+TEST_CASE("a position that no run reaches is refused") {
+  const StateSpec spec{"test", {{"position", {1}, DType::kInt64, 0.0}}};
+  for (const auto& [value, legal] : {std::pair{std::int64_t{1} << 40, true},
+                                     {std::int64_t{-1}, false},
+                                     {std::numeric_limits<std::int64_t>::max(), false}}) {
+    CAPTURE(value);
+    State state = State::fresh(spec, 2);
+    state.fields()[0].data<std::int64_t>()[1] = value;
+    SafetensorsWriter writer;
+    state.save(writer);
+    if (legal)
+      CHECK(load(writer, spec).at("position").data<std::int64_t>()[1] == value);
+    else
+      check_refused(writer,
+                    ("'position' holds numbers from 0 to 4611686018427387904, " +
+                     std::to_string(value) + " came")
+                        .c_str(),
+                    spec);
+  }
 }

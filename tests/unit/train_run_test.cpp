@@ -2,7 +2,9 @@
 #include "train_support.h"
 
 #include <rill/core/core.h>
+#include <rill/tests/fuzz/checkpoint_model.h>
 #include <rill/train/run_folder.h>
+#include <rill/train/run_log.h>
 
 #include <algorithm>
 #include <atomic>
@@ -271,6 +273,8 @@ TEST_CASE("resume: damaged numbers in a checkpoint are named") {
                                    {"rill.seconds", "nan"},
                                    {"rill.seconds", "1e999"},
                                    {"rill.time", "-4"},
+                                   {"rill.time", "9223372036854775807"},
+                                   {"adam.steps", "9223372036854775807"},
                                    {"adam.steps", "3 or 4"}}) {
     CAPTURE(key, value);
     const std::string before = SafetensorsReader::open(file).text(key);
@@ -283,6 +287,64 @@ TEST_CASE("resume: damaged numbers in a checkpoint are named") {
     change_text(file, "rill.options", options);
     sentence_of(ErrorCode::kConfig, [&] { saved_run(setup.out("run")); });
   }
+}
+
+TEST_CASE("resume: a damaged log gives its whole lines, whatever they hold") {
+  const std::string ours = R"({"step":2,"split":"train","loss":1})";
+  const std::string heldout = R"({"loss":0.5,"split":"heldout","step":3})";
+  const std::string deep(1 << 20, '[');
+  std::string text = ours + "\n" + heldout + "\n";
+  const std::string kept = text;
+  for (const std::string& line :
+       {std::string(""), std::string("[]"), std::string("3"), std::string("\xff\xfe"),
+        std::string(R"({"step":4,"split":"train"})"),  // past the step
+        std::string(R"({"step":-1})"), std::string(R"({"step":1.5})"),
+        std::string(R"({"step":"1"})"), std::string(R"({"step":18446744073709551615})"),
+        std::string(R"({"step":9223372036854775808,"split":"heldout","loss":1})"),
+        std::string("{\"step\":1,\"split\":\"\xff\"}"), R"({"step":1,"split":)" + deep})
+    text += line + "\n";
+  LoggedLines lines = lines_until(text + R"({"step":3,"split":"heldout","lo)", 3);
+  CHECK(lines.text == kept);
+  CHECK(lines.heldout == std::map<std::int64_t, double>{{3, 0.5}});
+  // Nested ones are no loss of ours, and no copy is made of them: it would take a stack's depth.
+  const std::string nested = deep + std::string(deep.size(), ']');
+  lines = lines_until(R"({"step":1,"split":)" + nested + R"(,"loss":)" + nested + "}", 3);
+  CHECK(lines.heldout.empty());
+}
+
+TEST_CASE("training options: numbers out of their type, and values of every kind, are refused") {
+  const std::string whole = small_options().to_json();
+  const auto with = [&](const std::string& key, const std::string& value) {
+    const std::size_t at = whole.find("\"" + key + "\":") + key.size() + 3;
+    return std::string(whole).replace(at, whole.find_first_of(",}", at) - at, value);
+  };
+  CHECK(TrainOptions::from_json(with("batch", "7")).batch == 7);
+  const std::string deep(1 << 20, '[');
+  for (const auto& [key, value] :
+       {std::pair<std::string, std::string>{"batch", "18446744073709551615"},
+        {"batch", "9223372036854775808"},
+        {"seed", "-1"},
+        {"lr", "\"fast\""},
+        {"lr", "null"},
+        {"lr", deep + std::string(deep.size(), ']')}}) {
+    const std::string sentence =
+        sentence_of(ErrorCode::kConfig, [&] { TrainOptions::from_json(with(key, value)); });
+    CHECK_THAT(sentence, Catch::Matchers::Contains("number " + key));
+    CHECK(sentence.size() < 200);
+  }
+  CHECK(sentence_of(ErrorCode::kConfig, [&] { TrainOptions::from_json(deep); }).size() < 200);
+}
+
+// The fuzz target would read nothing, and say nothing of it.
+TEST_CASE("the checkpoint that fuzzing starts from is one of its model") {
+  Exec exec({.threads = 1});
+  const Model model(checkpoint_model());
+  AdamW adam([&](const ParameterVisitor& visitor) { model.visit_parameters(visitor); }, {});
+  State state = model.initial_state(exec, 1);
+  const auto reader =
+      open_checkpoint(RILL_SOURCE_DIR "/tests/fuzz/corpus/checkpoint/step-2.safetensors", 2);
+  CHECK(load_run(reader, model, adam, state).step == 2);
+  CHECK(saved_run_in(reader).options.length == 4);
 }
 
 TEST_CASE("training options as text and back") {
