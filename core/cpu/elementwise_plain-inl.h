@@ -3,6 +3,7 @@
 // cancels: sigmoid' = e / (1 + e)^2 and tanh' = 4 e^2 / (1 + e^2)^2 with e = exp(-|x|).
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numbers>
@@ -79,6 +80,8 @@ T derivative(Unary kind, T x, T y) {
       return T(0.5) * std::erfc(-x * T(std::numbers::sqrt2 / 2)) +
              x * std::exp(T(-0.5) * x * x) * T(std::numbers::inv_sqrtpi / std::numbers::sqrt2);
     case Unary::kGeluTanh: {
+      // From 10 on it is 0 or 1 to the last bit, and infinity times 0 would be NaN. NaN passes.
+      x = std::clamp(x, T(-10), T(10));
       const T t = std::tanh(kGeluScale<T> * (x + kGeluCube<T> * x * x * x));
       return T(0.5) * (T(1) + t) +
              T(0.5) * x * (T(1) - t * t) * kGeluScale<T> * (T(1) + T(3) * kGeluCube<T> * x * x);

@@ -3,6 +3,7 @@
 #include <rill/core/kernels.h>
 #include <rill/tests/support/catch.h>
 #include <rill/tests/support/gradcheck.h>
+#include <rill/tests/support/saturated_slopes.h>
 
 #include <cstring>
 #include <limits>
@@ -153,6 +154,20 @@ TEST_CASE("activations keep their limits") {
     CHECK(at(Unary::kLogSigmoid) == std::vector<float>{-kInfinity, -1e30f, 0, 0});
     CHECK(at(Unary::kEluPlusOne) == gate);
   });
+}
+
+TEST_CASE("derivatives of activations keep their limits") {
+  const auto check = [](auto zero, const CoreKernels& table) {
+    check_saturated_slopes<decltype(zero)>(
+        [&](const UnaryArgs& args) { table.unary(args, {}); },
+        [&](const UnaryBackwardArgs& args) { table.unary_backward(args, {}); });
+  };
+  on_every_target([&](const std::string& target) {
+    INFO(target);
+    check(0.0f, cpu_core_kernels_f32());
+  });
+  check(0.0f, cpu_core_kernels_plain_f32());
+  check(0.0, cpu_core_kernels_f64());
 }
 
 TEST_CASE("cross entropy of large logits is finite and counts what it should") {
