@@ -8,8 +8,8 @@ function(rill_compile_settings target)
   # CMake 3.25 knows no C++20 of CUDA's: the flag is written out.
   # ptxas says what each kernel takes of the card; scripts/nvcc_usage keeps it beside the object.
   target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20 -Xptxas=-v>)
-  set_target_properties(${target} PROPERTIES
-    CUDA_COMPILER_LAUNCHER "${PROJECT_SOURCE_DIR}/scripts/nvcc_usage;${CMAKE_CUDA_COMPILER_LAUNCHER}")
+  set_property(TARGET ${target} PROPERTY CUDA_COMPILER_LAUNCHER ${PROJECT_SOURCE_DIR}/scripts/nvcc_usage
+    ${CMAKE_CUDA_COMPILER_LAUNCHER})
   if(RILL_WERROR)
     target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
   endif()
