@@ -196,8 +196,9 @@ void Run::measure(Row& row, const Call& call) const {
   row.first_ns = now_ns() - start;
   const double once = std::max(events_ns(call, 1), 100.0);
   const int calls = static_cast<int>(std::clamp(kSampleNs / once, 1.0, 1000.0));
+  const double least = once > 3e8 ? 1 : 3;
   const int samples =
-      static_cast<int>(std::clamp(1e9 * options_.row_seconds / (once * calls), 3.0, 50.0));
+      static_cast<int>(std::clamp(1e9 * options_.row_seconds / (once * calls), least, 50.0));
   Samples measured;
   for (int i = 0; i < samples; ++i) measured.ns.push_back(events_ns(call, calls));
   row.samples = samples;
