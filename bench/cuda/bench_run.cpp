@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
+#include <numeric>
 
 namespace rill::bench {
 namespace {
@@ -139,16 +140,23 @@ void* Arrays::uniform(std::int64_t count, double low, double high, DType dtype) 
 }
 
 SeqArgs Arrays::sequence(std::int64_t rows, std::int64_t length) {
-  std::vector<std::int64_t> numbers(static_cast<std::size_t>(2 * rows), length);
-  for (std::int64_t r = 0; r < rows; ++r) numbers[static_cast<std::size_t>(r)] = r * length;
+  return packed(std::vector<std::int64_t>(static_cast<std::size_t>(rows), length));
+}
+
+SeqArgs Arrays::packed(const std::vector<std::int64_t>& lengths) {
+  const auto rows = static_cast<std::int64_t>(lengths.size());
+  std::vector<std::int64_t> numbers(lengths.size());  // starts, then lengths
+  std::exclusive_scan(lengths.begin(), lengths.end(), numbers.begin(), std::int64_t{0});
+  const std::int64_t tokens = numbers.back() + lengths.back();
+  numbers.insert(numbers.end(), lengths.begin(), lengths.end());
   auto* const data = static_cast<std::int64_t*>(empty(2 * rows, DType::kInt64));
   must(cudaMemcpy(data, numbers.data(), numbers.size() * sizeof(std::int64_t),
                   cudaMemcpyHostToDevice));
   return {.rows = rows,
-          .tokens = rows * length,
+          .tokens = tokens,
           .start = data,
           .length = data + rows,
-          .max_length = length};
+          .max_length = *std::max_element(lengths.begin(), lengths.end())};
 }
 
 // ---- Run

@@ -61,6 +61,8 @@ class Arrays {
   void* uniform(std::int64_t count, double low, double high, DType dtype = DType::kFloat32);
   /// `rows` sequences of `length` tokens.
   SeqArgs sequence(std::int64_t rows, std::int64_t length);
+  /// One behind another, nothing between.
+  SeqArgs packed(const std::vector<std::int64_t>& lengths);
 
  private:
   DeviceStream stream_;

@@ -143,9 +143,22 @@ def lstm(bench):
             gradient = torch.randn_like(x)
             return lambda: module(x)[0].backward(gradient)
 
+        def packed():
+            module, x = layer()
+            lengths = torch.arange(batch, 0, -1) * (length // batch)
+            sequence = torch.nn.utils.rnn.pack_padded_sequence(x.detach(), lengths)
+
+            def call():
+                with torch.no_grad():
+                    module(sequence)
+            return call
+
         by = f"torch cuDNN {torch.backends.cudnn.version()}"[:16]
         shape = [batch, length, hidden]
         bench.row("lstm forward", shape, dtype, 2.0 * (x_count + weight) * dtype.itemsize, forward, by, flops)
+        part = (batch + 1) / (2 * batch)  # of the tokens that padding would make
+        bench.row("lstm forward packed", shape, dtype, 2.0 * (part * x_count + weight) * dtype.itemsize, packed, by,
+                  part * flops)
         bench.row("lstm forward + backward", shape, dtype, 6.0 * (x_count + weight) * dtype.itemsize, both, by, 3 * flops)
 
 
