@@ -44,10 +44,10 @@ void print_card(const Card& card) {
 }
 
 void print_rows(const Run& run) {
-  std::printf("%-26s %-26s %-8s %-15s %10s %8s %7s %10s %9s\n", "kernel", "shape", "dtype", "by",
+  std::printf("%-32s %-26s %-8s %-15s %10s %8s %7s %10s %9s\n", "kernel", "shape", "dtype", "by",
               "ms", "GB/s", "of copy", "predicted", "first ms");
   for (const Row& row : run.rows()) {
-    std::printf("%-26s %-26s %-8s %-15s ", row.name.c_str(), row.shape.c_str(),
+    std::printf("%-32s %-26s %-8s %-15s ", row.name.c_str(), row.shape.c_str(),
                 rill::name_of(row.dtype), row.by.c_str());
     if (!row.skipped.empty()) {
       std::printf("%s: %s\n", row.failed ? "FAILED" : "skipped", row.skipped.c_str());
@@ -78,13 +78,13 @@ int main(int count, char** arguments) {
   try {
     Run run(options);
     copy_row(run);
+    product_rows(run);
     scan_rows(run);
+    cub_rows(run);
     selective_rows(run);
     core_rows(run);
     matrix_rows(run);
     recurrent_rows(run);
-    cub_rows(run);
-    product_rows(run);
     print_card(run.card());
     print_rows(run);
     return run.failed() ? 1 : 0;
