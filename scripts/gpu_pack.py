@@ -12,7 +12,7 @@ import tempfile
 
 # Package -> the files of it that are packed (a pattern of their paths).
 PACKAGES = {
-    "libeigen3-dev": r"/usr/include/eigen3/(Eigen|signature)|/usr/share/eigen3/cmake/",
+    "libeigen3-dev": r"/usr/include/eigen3/(unsupported/)?(Eigen|signature)|/usr/share/eigen3/cmake/",
     "libfmt-dev": r"/usr/include/fmt/|/cmake/fmt/|/libfmt\.so$",
     "libfmt9": r"/libfmt\.so",
     "nlohmann-json3-dev": r"/usr/include/|/usr/share/cmake/",
