@@ -231,6 +231,8 @@ struct Chains {
   void* carry;       // [chains, 32] elements
 };
 
+// Spills 4 bytes for sm_80 in the log form's way back: ptxas keeps to 48 registers, at which five
+// blocks share a processor.
 template <class Scan>
 RILL_KERNEL(kThreads)
 void scan_kernel(Scan scan, Chains chains, std::int64_t tiles) {
