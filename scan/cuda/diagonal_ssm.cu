@@ -108,9 +108,9 @@ void diagonal_kernel(DiagonalSsmArgs p, int lanes, std::int64_t pass) {
 
 // Grid: x channel tiles; y groups of rows, each of which leaves a part [group, channels, 3, padded]
 // of the coefficients' gradients, and [group, channels] of d's.
-// Spills 20 bytes: states of both levels, gradients and coefficients take a little more than the
-// 128 registers at which four blocks share a processor. The code, in which a block's steps are
-// unrolled, reads them back in seven places.
+// Spills 20 bytes (36 for sm_80): states of both levels, gradients and coefficients take a little
+// more than the 128 registers at which four blocks share a processor. The code, in which a block's
+// steps are unrolled, reads them back in seven places (eleven).
 template <class S>
 RILL_KERNEL(kThreads)
 void diagonal_backward_kernel(DiagonalSsmBackwardArgs q, int lanes, std::int64_t pass,
