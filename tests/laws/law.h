@@ -25,6 +25,9 @@ std::string device_target();
 inline bool on_device() { return device_under_law() != Device{}; }
 /// The execution model works through everything itself: fewer sizes are worth it.
 inline bool on_device_model() { return on_device() && device_target() == "model"; }
+/// Called first: 0, or the exit status of a program that cannot run here. `whole`: nothing was
+/// asked for in particular.
+int prepare(bool whole);
 /// The model's threads take turns in another order for every law: a missing barrier shows.
 void choose_order(const std::string& law);
 /// An Exec under the laws.

@@ -237,6 +237,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   try {
+    if (const int status = prepare(arguments.layer.empty() && arguments.law.empty())) return status;
     Output out(arguments.report);
     return arguments.faults ? run_faults(arguments, out) : run_laws(arguments, out);
   } catch (const std::exception& error) {

@@ -5,6 +5,7 @@ namespace rill::laws {
 
 Device device_under_law() { return {}; }
 std::string device_target() { return ""; }
+int prepare(bool) { return 0; }
 void choose_order(const std::string&) {}
 
 }  // namespace rill::laws

@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -22,7 +23,11 @@ constexpr std::size_t kReserved = std::size_t{1} << 35;
 constexpr std::size_t kAlignment = 256;
 constexpr std::size_t kPage = 4096;
 
-// Blocks lie one after the other with a gap behind each, which AddressSanitizer guards.
+// Blocks lie one after the other with a gap behind each, which AddressSanitizer guards. Those of
+// more than kOpen bytes, such as workspaces, lie in the second half and are never closed: to close
+// memory takes time for each of its pages.
+constexpr std::size_t kOpen = std::size_t{1} << 24;
+constexpr std::size_t kHalf = kReserved / 2;
 class Arena {
  public:
   Arena() {
@@ -39,10 +44,15 @@ class Arena {
       block = found->second;
       free_.erase(found);
     } else {
-      if (!base_ || size > kReserved - used_) return nullptr;
-      block = base_ + used_;
-      used_ += size;
-      if (openers_ > 0) protect(PROT_READ | PROT_WRITE);
+      const bool open = size > kOpen;
+      std::size_t& used = open ? used_open_ : used_;
+      if (!base_ || size > kHalf - used) return nullptr;
+      block = base_ + (open ? kHalf : 0) + used;
+      used += open ? (size + kPage - 1) / kPage * kPage : size;
+      if (open)
+        mprotect(block, size, PROT_READ | PROT_WRITE);
+      else if (openers_ > 0 || !guard_)
+        protect(PROT_READ | PROT_WRITE);
     }
     blocks_[block] = size;
     RILL_POISON(block, size);
@@ -61,11 +71,16 @@ class Arena {
 
   void open() {
     const std::lock_guard lock(mutex_);
-    if (openers_++ == 0) protect(PROT_READ | PROT_WRITE);
+    if (openers_++ == 0 && guard_) protect(PROT_READ | PROT_WRITE);
   }
   void close() {
     const std::lock_guard lock(mutex_);
-    if (--openers_ == 0) protect(PROT_NONE);
+    if (--openers_ == 0 && guard_) protect(PROT_NONE);
+  }
+  void guard(bool guard) {
+    const std::lock_guard lock(mutex_);
+    guard_ = guard;
+    protect(guard && openers_ == 0 ? PROT_NONE : PROT_READ | PROT_WRITE);
   }
   bool contains(std::uintptr_t address) const noexcept {
     const auto base = reinterpret_cast<std::uintptr_t>(base_);
@@ -79,7 +94,8 @@ class Arena {
 
   std::mutex mutex_;
   char* base_ = nullptr;
-  std::size_t used_ = 0;
+  std::size_t used_ = 0, used_open_ = 0;
+  bool guard_ = true;
   int openers_ = 0;
   std::multimap<std::size_t, char*> free_;  // by size
   std::map<char*, std::size_t> blocks_;
@@ -97,11 +113,12 @@ void* allocate_global(std::size_t bytes) {
   void* data = arena().allocate(bytes);
   if (!data) return nullptr;
   const GlobalAccess access;
-  std::memset(data, 0xff, bytes);
+  std::memset(data, 0xff, std::min(bytes, kOpen));
   return data;
 }
 
 void release_global(void* data) { arena().release(data); }
+void guard_global(bool guard) { arena().guard(guard); }
 bool is_global(std::uintptr_t address) noexcept { return arena().contains(address); }
 GlobalAccess::GlobalAccess() { arena().open(); }
 GlobalAccess::~GlobalAccess() { arena().close(); }

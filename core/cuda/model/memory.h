@@ -7,11 +7,14 @@
 
 namespace rill::device_model {
 
-/// Aligned to 256, filled with NaN patterns; null where the model has no more.
+/// Aligned to 256, filled with NaN patterns (the first 16 MiB); null where the model has no more.
 void* allocate_global(std::size_t bytes);
 void release_global(void* data);
 /// True for an address inside the device's memory.
 bool is_global(std::uintptr_t address) noexcept;
+
+/// Whether host code is kept away (it is, unless said otherwise): what launches often pays for it.
+void guard_global(bool guard);
 
 /// While one is alive, global memory may be read and written.
 class GlobalAccess {
