@@ -11,6 +11,8 @@ using DeviceStatus = int;
 constexpr DeviceStatus kWorkspaceTooSmall = -1;
 /// Rill's own: a size that no kernel is made for.
 constexpr DeviceStatus kSizeNotSupported = -2;
+/// Rill's own: cuFFT is not installed; cuFFT refused a transform.
+constexpr DeviceStatus kNoFftLibrary = -3, kFftFailed = -4;
 /// cudaStream_t; null: the device's own (legacy) stream, in order with every other.
 using DeviceStream = void*;
 /// cudaGraphExec_t: launches and copies that were written down, to be run again as one.

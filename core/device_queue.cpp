@@ -30,6 +30,9 @@ void check_launch(DeviceStatus status) {
         "a time will.");
   check(status != kSizeNotSupported, ErrorCode::kUnsupported,
         "CUDA: no kernel is made for a state of this size.");
+  check(status != kNoFftLibrary, ErrorCode::kUnsupported,
+        "CUDA: a convolution by FFT needs the toolkit's library cuFFT, which was not found.");
+  check(status != kFftFailed, ErrorCode::kSystem, "CUDA: cuFFT could not transform.");
   const DeviceApi* api = cuda_device_api();
   fail(ErrorCode::kSystem, "CUDA: {}.", api ? api->describe(status) : "there is no device");
 }

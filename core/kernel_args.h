@@ -246,12 +246,14 @@ struct FftConvArgs {
   const void* x = nullptr;       // [tokens, channels]
   const void* kernel = nullptr;  // [channels, kernel_length]
   void* y = nullptr;
+  void* scratch = nullptr;  // as much as the table's fft_conv_scratch says, where it has one
   std::int64_t channels = 0, kernel_length = 0;
 };
 struct FftConvBackwardArgs {
   SeqArgs sequence;
   const void *x = nullptr, *kernel = nullptr, *dy = nullptr;
   void *dx = nullptr, *dkernel = nullptr;  // overwritten
+  void* scratch = nullptr;
   std::int64_t channels = 0, kernel_length = 0;
 };
 

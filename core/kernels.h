@@ -41,6 +41,9 @@ struct CoreKernels {
   Kernel<SquaredErrorBackwardArgs> squared_error_backward = nullptr;
   Kernel<FftConvArgs> fft_conv = nullptr;
   Kernel<FftConvBackwardArgs> fft_conv_backward = nullptr;
+  /// Bytes of scratch that such a call needs; null: none.
+  std::int64_t (*fft_conv_scratch)(const FftConvArgs&) = nullptr;
+  std::int64_t (*fft_conv_backward_scratch)(const FftConvBackwardArgs&) = nullptr;
   Kernel<AdamWArgs> adamw = nullptr;
   Kernel<SquaredNormArgs> squared_norm = nullptr;
 };

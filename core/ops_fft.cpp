@@ -1,6 +1,7 @@
 #include <rill/core/check.h>
 #include <rill/core/kernels.h>
 #include <rill/core/ops.h>
+#include <rill/core/scratch.h>
 #include <rill/core/tape.h>
 
 namespace rill {
@@ -21,30 +22,32 @@ Tensor fft_conv(Exec& exec, const Tensor& x, const Tensor& kernel, const Sequenc
         "fft_conv: a convolution cannot be reset inside of a sequence; pass sequences without "
         "resets.");
   const Tensor y = exec.empty(x.shape());
-  enqueue(exec, core_kernels(exec).fft_conv,
-          {.sequence = sequence.args(),
-           .x = x.raw(),
-           .kernel = kernel.raw(),
-           .y = y.raw(),
-           .channels = channels,
-           .kernel_length = kernel.size(1)},
-          "fft_conv");
+  const CoreKernels& core = core_kernels(exec);
+  const auto [call, scratch] = with_scratch(exec, core.fft_conv_scratch,
+                                            FftConvArgs{.sequence = sequence.args(),
+                                                        .x = x.raw(),
+                                                        .kernel = kernel.raw(),
+                                                        .y = y.raw(),
+                                                        .channels = channels,
+                                                        .kernel_length = kernel.size(1)});
+  enqueue(exec, core.fft_conv, call, "fft_conv");
   Tape* tape = exec.tape();
   if (!tape) return y;
   const bool track_x = tape->tracks(x), track_kernel = tape->tracks(kernel);
   if (!track_x && !track_kernel) return y;
   tape->record({y}, [=](Exec& ex, Gradients& gradients) {
     const Tensor dx = ex.empty(x.shape()), dkernel = ex.empty(kernel.shape());
-    enqueue(ex, core_kernels(ex).fft_conv_backward,
-            {.sequence = sequence.args(),
-             .x = x.raw(),
-             .kernel = kernel.raw(),
-             .dy = gradients.find(y).raw(),
-             .dx = dx.raw(),
-             .dkernel = dkernel.raw(),
-             .channels = channels,
-             .kernel_length = kernel.size(1)},
-            "fft_conv backward");
+    const CoreKernels& back = core_kernels(ex);
+    const auto [adjoint, room] = with_scratch(ex, back.fft_conv_backward_scratch,
+                                              FftConvBackwardArgs{.sequence = sequence.args(),
+                                                                  .x = x.raw(),
+                                                                  .kernel = kernel.raw(),
+                                                                  .dy = gradients.find(y).raw(),
+                                                                  .dx = dx.raw(),
+                                                                  .dkernel = dkernel.raw(),
+                                                                  .channels = channels,
+                                                                  .kernel_length = kernel.size(1)});
+    enqueue(ex, back.fft_conv_backward, adjoint, "fft_conv backward");
     if (track_x) gradients.add(ex, x, dx);
     if (track_kernel) gradients.add(ex, kernel, dkernel);
   });

@@ -105,6 +105,7 @@ struct DiagonalKernelBackwardArgs {
   const void *a = nullptr, *w = nullptr, *dkernel = nullptr;
   const double* exact_a = nullptr;
   void *da = nullptr, *dw = nullptr;  // overwritten
+  void* scratch = nullptr;            // where the table asks for it
   std::int64_t channels = 0, modes = 0, length = 0;
 };
 /// What a convolution leaves out: y = 2 Re(sum_n w a^{t+1} h_in) + d x and the final state.
@@ -117,6 +118,7 @@ struct DiagonalResponseArgs {
   const void* h_in = nullptr;             // [rows, channels, modes, 2]
   void* h_out = nullptr;                  // the same shape; may be h_in
   void* y = nullptr;                      // [tokens, channels]
+  void* scratch = nullptr;                // where the table asks for it
   std::int64_t channels = 0, modes = 0;
 };
 struct DiagonalResponseBackwardArgs {
@@ -126,6 +128,7 @@ struct DiagonalResponseBackwardArgs {
   const void *dy = nullptr, *dh_final = nullptr;  // or null: zero
   void *dx = nullptr, *da = nullptr, *dw = nullptr, *dd = nullptr,
        *dh_initial = nullptr;  // overwritten; dd or null
+  void* scratch = nullptr;     // where the table asks for it
   std::int64_t channels = 0, modes = 0;
 };
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include <rill/core/ops.h>
+#include <rill/core/scratch.h>
 #include <rill/core/tape.h>
 #include <rill/scan/diagonal_checks.h>
 #include <rill/scan/diagonal_ssm.h>
@@ -41,24 +42,26 @@ void response_back(Exec& exec, Gradients& gradients, const Response& call,
                dw = exec.empty(call.k.w.shape());
   const Tensor dd = call.d.defined() ? exec.empty(call.d.shape()) : Tensor();
   const Tensor dh = exec.empty(call.h_first.shape());
-  enqueue(exec, scan_kernels(exec).diagonal_response_backward,
-          {.sequence = sequence.args(),
-           .x = call.x.raw(),
-           .a = call.k.a.raw(),
-           .w = call.k.w.raw(),
-           .d = call.d.raw(),
-           .h_in = call.h_first.raw(),
-           .exact_a = exact_of(call.k),
-           .dy = gradients.find(call.y).raw(),
-           .dh_final = gradients.find(call.h_last).raw(),
-           .dx = dx.raw(),
-           .da = da.raw(),
-           .dw = dw.raw(),
-           .dd = dd.raw(),
-           .dh_initial = dh.raw(),
-           .channels = call.k.a.size(0),
-           .modes = call.k.a.size(1)},
-          "diagonal_convolution backward");
+  const ScanKernels& scan = scan_kernels(exec);
+  const auto [args, scratch] =
+      with_scratch(exec, scan.diagonal_response_backward_scratch,
+                   DiagonalResponseBackwardArgs{.sequence = sequence.args(),
+                                                .x = call.x.raw(),
+                                                .a = call.k.a.raw(),
+                                                .w = call.k.w.raw(),
+                                                .d = call.d.raw(),
+                                                .h_in = call.h_first.raw(),
+                                                .exact_a = exact_of(call.k),
+                                                .dy = gradients.find(call.y).raw(),
+                                                .dh_final = gradients.find(call.h_last).raw(),
+                                                .dx = dx.raw(),
+                                                .da = da.raw(),
+                                                .dw = dw.raw(),
+                                                .dd = dd.raw(),
+                                                .dh_initial = dh.raw(),
+                                                .channels = call.k.a.size(0),
+                                                .modes = call.k.a.size(1)});
+  enqueue(exec, scan.diagonal_response_backward, args, "diagonal_convolution backward");
   if (call.track_x) gradients.add(exec, call.x, dx);
   if (call.track_a) gradients.add(exec, call.k.a, da);
   if (call.track_w) gradients.add(exec, call.k.w, dw);
@@ -73,19 +76,20 @@ Tensor diagonal_response(Exec& exec, const Tensor& x, const DiagonalCoefficients
   Tape* tape = exec.tape();
   if (tape) h = exec.empty(h.shape());
   call.h_last = h;
-  enqueue(exec, scan_kernels(exec).diagonal_response,
-          {.sequence = sequence.args(),
-           .x = x.raw(),
-           .a = k.a.raw(),
-           .w = k.w.raw(),
-           .exact_a = exact_of(k),
-           .d = d.raw(),
-           .h_in = call.h_first.raw(),
-           .h_out = h.raw(),
-           .y = call.y.raw(),
-           .channels = k.a.size(0),
-           .modes = k.a.size(1)},
-          "diagonal_convolution");
+  const ScanKernels& scan = scan_kernels(exec);
+  const auto [args, scratch] = with_scratch(exec, scan.diagonal_response_scratch,
+                                            DiagonalResponseArgs{.sequence = sequence.args(),
+                                                                 .x = x.raw(),
+                                                                 .a = k.a.raw(),
+                                                                 .w = k.w.raw(),
+                                                                 .exact_a = exact_of(k),
+                                                                 .d = d.raw(),
+                                                                 .h_in = call.h_first.raw(),
+                                                                 .h_out = h.raw(),
+                                                                 .y = call.y.raw(),
+                                                                 .channels = k.a.size(0),
+                                                                 .modes = k.a.size(1)});
+  enqueue(exec, scan.diagonal_response, args, "diagonal_convolution");
   if (!tape) return call.y;
   call.track_x = tape->tracks(x);
   call.track_a = tape->tracks(k.a);
@@ -123,17 +127,19 @@ Tensor diagonal_kernel(Exec& exec, const DiagonalCoefficients& coefficients, std
   if (!track_a && !track_w) return kernel;
   tape->record({kernel}, [=, k = coefficients](Exec& ex, Gradients& gradients) {
     const Tensor da = ex.empty(k.a.shape()), dw = ex.empty(k.w.shape());
-    enqueue(ex, scan_kernels(ex).diagonal_kernel_backward,
-            {.a = k.a.raw(),
-             .w = k.w.raw(),
-             .dkernel = gradients.find(kernel).raw(),
-             .exact_a = exact_of(k),
-             .da = da.raw(),
-             .dw = dw.raw(),
-             .channels = channels,
-             .modes = modes,
-             .length = length},
-            "diagonal_kernel backward");
+    const ScanKernels& scan = scan_kernels(ex);
+    const auto [args, scratch] =
+        with_scratch(ex, scan.diagonal_kernel_backward_scratch,
+                     DiagonalKernelBackwardArgs{.a = k.a.raw(),
+                                                .w = k.w.raw(),
+                                                .dkernel = gradients.find(kernel).raw(),
+                                                .exact_a = exact_of(k),
+                                                .da = da.raw(),
+                                                .dw = dw.raw(),
+                                                .channels = channels,
+                                                .modes = modes,
+                                                .length = length});
+    enqueue(ex, scan.diagonal_kernel_backward, args, "diagonal_kernel backward");
     if (track_a) gradients.add(ex, k.a, da);
     if (track_w) gradients.add(ex, k.w, dw);
   });

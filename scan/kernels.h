@@ -46,6 +46,10 @@ struct ScanKernels {
   Kernel<DiagonalKernelBackwardArgs> diagonal_kernel_backward = nullptr;
   Kernel<DiagonalResponseArgs> diagonal_response = nullptr;
   Kernel<DiagonalResponseBackwardArgs> diagonal_response_backward = nullptr;
+  /// Bytes of scratch that such a call needs; null: none.
+  std::int64_t (*diagonal_kernel_backward_scratch)(const DiagonalKernelBackwardArgs&) = nullptr;
+  std::int64_t (*diagonal_response_scratch)(const DiagonalResponseArgs&) = nullptr;
+  std::int64_t (*diagonal_response_backward_scratch)(const DiagonalResponseBackwardArgs&) = nullptr;
 };
 
 /// The table for an Exec's device and dtype.

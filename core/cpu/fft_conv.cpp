@@ -5,6 +5,7 @@
 // result. 2M is at least L + min(L_k, L) - 1, so that nothing wraps around into what is kept.
 #include <rill/core/cpu/fft_conv.h>
 #include <rill/core/cpu/lanes.h>
+#include <rill/core/fft_size.h>
 
 #include <kissfft/kissfft.hh>
 
@@ -24,23 +25,11 @@ using Complex = std::complex<double>;
 using Spectrum = std::span<Complex>;
 using Signal = std::span<double>;
 
-// The smallest 2^a, 3 2^a or 5 2^a that is at least n.
-std::size_t good_size(std::size_t n) {
-  std::size_t best = 2;
-  while (best < n) best *= 2;
-  for (const std::size_t odd : {std::size_t{3}, std::size_t{5}}) {
-    std::size_t size = odd;
-    while (size < n) size *= 2;
-    best = std::min(best, size);
-  }
-  return best;
-}
-
 // Transforms of real signals of 2M samples.
 class RealTransform {
  public:
-  explicit RealTransform(std::size_t samples)
-      : bins_(good_size((samples + 1) / 2)),
+  explicit RealTransform(std::int64_t samples)
+      : bins_(static_cast<std::size_t>(samples / 2)),
         forward_(bins_, false),
         inverse_(bins_, true),
         turn_(bins_) {
@@ -96,11 +85,6 @@ void store(Signal signal, std::int64_t count, std::int64_t stride, T* values) {
     values[i * stride] = static_cast<T>(signal[static_cast<std::size_t>(i)]);
 }
 
-std::size_t samples_for(const SeqArgs& sequence, std::int64_t kernel_length) {
-  return static_cast<std::size_t>(std::max<std::int64_t>(
-      sequence.max_length + std::min(kernel_length, sequence.max_length) - 1, 2));
-}
-
 // Memory of the tasks that run at once: a signal and `spectra` spectra a lane.
 class Lanes {
  public:
@@ -135,7 +119,7 @@ void fft_conv(const FftConvArgs& args, const KernelContext& context) {
                      taps = std::min(args.kernel_length, sequence.max_length);
   T* y = static_cast<T*>(args.y);
   if (sequence.padded) std::fill(y, y + sequence.tokens * channels, T(0));
-  const RealTransform transform(samples_for(sequence, taps));
+  const RealTransform transform(fft_samples(sequence.max_length, taps));
   Lanes lanes(context, transform, channels, 3);
   parallel_lanes(context, channels, lanes.count(), [&](std::int64_t c, std::int64_t lane) {
     const Signal signal = lanes.signal(lane);
@@ -163,7 +147,7 @@ void fft_conv_backward(const FftConvBackwardArgs& args, const KernelContext& con
   T* dkernel = static_cast<T*>(args.dkernel);
   if (sequence.padded) std::fill(dx, dx + sequence.tokens * channels, T(0));
   std::fill(dkernel, dkernel + channels * args.kernel_length, T(0));
-  const RealTransform transform(samples_for(sequence, taps));
+  const RealTransform transform(fft_samples(sequence.max_length, taps));
   Lanes lanes(context, transform, channels, 5);
   parallel_lanes(context, channels, lanes.count(), [&](std::int64_t c, std::int64_t lane) {
     const Signal signal = lanes.signal(lane);

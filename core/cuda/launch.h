@@ -67,6 +67,16 @@ DeviceStatus launch_embedding_backward(const EmbeddingBackwardArgs&, const Devic
 template <class S>
 DeviceStatus launch_linear(const LinearArgs&, const DeviceLaunch&);
 
+template <class S>
+DeviceStatus launch_fft_conv(const FftConvArgs&, const DeviceLaunch&);
+template <class S>
+DeviceStatus launch_fft_conv_backward(const FftConvBackwardArgs&, const DeviceLaunch&);
+/// Bytes of scratch that these need.
+template <class S>
+std::int64_t fft_conv_scratch(const FftConvArgs&);
+template <class S>
+std::int64_t fft_conv_backward_scratch(const FftConvBackwardArgs&);
+
 /// The storage types that are compiled: float everywhere, double in the execution model alone.
 #if defined(__CUDACC__)
 #define RILL_INSTANTIATE(launcher, args) \

@@ -38,6 +38,10 @@ CoreKernels make_table() {
   table.sum = on_device<SumArgs, launch_sum<S>>;
   table.squared_error_backward =
       on_device<SquaredErrorBackwardArgs, launch_squared_error_backward<S>>;
+  table.fft_conv = on_device<FftConvArgs, launch_fft_conv<S>>;
+  table.fft_conv_backward = on_device<FftConvBackwardArgs, launch_fft_conv_backward<S>>;
+  table.fft_conv_scratch = fft_conv_scratch<S>;
+  table.fft_conv_backward_scratch = fft_conv_backward_scratch<S>;
   table.adamw = on_device<AdamWArgs, launch_adamw<S>>;
   table.squared_norm = on_device<SquaredNormArgs, launch_squared_norm<S>>;
   return table;

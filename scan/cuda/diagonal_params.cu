@@ -1,49 +1,13 @@
 // From S4D's parameters to the coefficients of its recurrence and back (the formulas of
 // scan/cpu/diagonal_discretize.cpp and diagonal_pack.cpp): in double, whatever the storage. A
 // thread a mode; sums over the modes or channels that share a parameter run in order.
+#include <rill/scan/cuda/complex.h>
 #include <rill/scan/cuda/launch_diagonal.h>
 
 namespace rill {
 namespace {
 
 constexpr int kThreads = 128;
-
-struct Cx {
-  double re, im;
-};
-RILL_DEVICE Cx operator+(Cx x, Cx y) { return {x.re + y.re, x.im + y.im}; }
-RILL_DEVICE Cx operator*(Cx x, Cx y) {
-  return {x.re * y.re - x.im * y.im, x.re * y.im + x.im * y.re};
-}
-RILL_DEVICE Cx operator*(double x, Cx y) { return {x * y.re, x * y.im}; }
-RILL_DEVICE Cx conj(Cx x) { return {x.re, -x.im}; }
-/// x / y, scaled first: |y|^2 may overflow or vanish where y does not (Smith 1962).
-RILL_DEVICE Cx operator/(Cx x, Cx y) {
-  if (fabs(y.re) >= fabs(y.im)) {
-    const double r = y.im / y.re, d = y.re + y.im * r;
-    return {(x.re + x.im * r) / d, (x.im - x.re * r) / d};
-  }
-  const double r = y.re / y.im, d = y.re * r + y.im;
-  return {(x.re * r + x.im) / d, (x.im * r - x.re) / d};
-}
-
-template <class S>
-RILL_DEVICE double real_at(const void* values, std::int64_t i) {
-  return static_cast<double>(load<S>(values, i));
-}
-template <class S>
-RILL_DEVICE Cx complex_at(const void* values, std::int64_t i) {
-  return {real_at<S>(values, 2 * i), real_at<S>(values, 2 * i + 1)};
-}
-template <class S>
-RILL_DEVICE void put_real(void* values, std::int64_t i, double value) {
-  store<S>(values, i, static_cast<Compute<S>>(value));
-}
-template <class S>
-RILL_DEVICE void put_complex(void* values, std::int64_t i, Cx value) {
-  put_real<S>(values, 2 * i, value.re);
-  put_real<S>(values, 2 * i + 1, value.im);
-}
 
 struct Phi {
   Cx value, derivative;

@@ -19,5 +19,19 @@ DeviceStatus launch_diagonal_discretize(const DiagonalDiscretizeArgs&, const Dev
 template <class S>
 DeviceStatus launch_diagonal_discretize_backward(const DiagonalDiscretizeBackwardArgs&,
                                                  const DeviceLaunch&);
+template <class S>
+DeviceStatus launch_diagonal_kernel(const DiagonalKernelArgs&, const DeviceLaunch&);
+template <class S>
+DeviceStatus launch_diagonal_kernel_backward(const DiagonalKernelBackwardArgs&,
+                                             const DeviceLaunch&);
+template <class S>
+DeviceStatus launch_diagonal_response(const DiagonalResponseArgs&, const DeviceLaunch&);
+template <class S>
+DeviceStatus launch_diagonal_response_backward(const DiagonalResponseBackwardArgs&,
+                                               const DeviceLaunch&);
+/// Bytes of scratch that these need, whatever the storage type.
+std::int64_t diagonal_kernel_backward_scratch(const DiagonalKernelBackwardArgs&);
+std::int64_t diagonal_response_scratch(const DiagonalResponseArgs&);
+std::int64_t diagonal_response_backward_scratch(const DiagonalResponseBackwardArgs&);
 
 }  // namespace rill

@@ -41,6 +41,15 @@ ScanKernels make_table() {
   table.diagonal_discretize = on_device<DiagonalDiscretizeArgs, launch_diagonal_discretize<S>>;
   table.diagonal_discretize_backward =
       on_device<DiagonalDiscretizeBackwardArgs, launch_diagonal_discretize_backward<S>>;
+  table.diagonal_kernel = on_device<DiagonalKernelArgs, launch_diagonal_kernel<S>>;
+  table.diagonal_kernel_backward =
+      on_device<DiagonalKernelBackwardArgs, launch_diagonal_kernel_backward<S>>;
+  table.diagonal_kernel_backward_scratch = diagonal_kernel_backward_scratch;
+  table.diagonal_response = on_device<DiagonalResponseArgs, launch_diagonal_response<S>>;
+  table.diagonal_response_scratch = diagonal_response_scratch;
+  table.diagonal_response_backward =
+      on_device<DiagonalResponseBackwardArgs, launch_diagonal_response_backward<S>>;
+  table.diagonal_response_backward_scratch = diagonal_response_backward_scratch;
   return table;
 }
 

@@ -8,15 +8,6 @@
 
 namespace rill::laws {
 
-namespace {
-
-// On the device a convolution has no kernels yet.
-bool is_built_here(const std::string& variant) {
-  return !on_device() || variant != "s4d[mode=convolution]";
-}
-
-}  // namespace
-
 bool runs_here(const std::string& law, DType dtype) {
   if (!on_device()) return true;
   // A device computes in float; its kernels in double are there for law 5, whose differences need
@@ -44,8 +35,7 @@ const std::vector<Variant>& all_variants() {
         {"retnet", "[variant=paper]", {{"variant", std::string("paper")}}},
         {"deltanet", "[allow_neg_eigval=true]", {{"allow_neg_eigval", true}}},
     };
-    for (const Variant& variant : named)
-      if (is_built_here(variant.name())) all.push_back(variant);
+    all.insert(all.end(), named.begin(), named.end());
     return all;
   }();
   return variants;
@@ -118,7 +108,6 @@ std::set<std::string> expected_cells() {
   std::set<std::string> cells;
   for (const std::string& name : names)
     for (const ExpectedLaw& law : kLaws) {
-      if (!is_built_here(name)) continue;
       if (name == kNotSequential && std::string(law.number) == "1b") continue;
       if (law.in_double && runs_here(law.number, DType::kFloat64))
         cells.insert(
