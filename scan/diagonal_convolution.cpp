@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <limits>
 
 #include <rill/core/ops.h>
 #include <rill/core/scratch.h>
@@ -23,6 +24,11 @@ void expect_modes(const Exec& exec, const char* op, const DiagonalCoefficients& 
         "{}: exact_a, where there is one, is float64 of shape {}; {} of shape {} came.", op,
         to_string(a.shape()), name_of(k.exact_a.dtype()), to_string(k.exact_a.shape()));
 }
+
+// Steps from which on a device kAuto takes the convolution.
+constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
+constexpr std::int64_t kConvolvedOnCpu = kNever;   // the recurrence needs less arithmetic
+constexpr std::int64_t kConvolvedOnCuda = kNever;  // waits for a measurement on a card
 
 const double* exact_of(const DiagonalCoefficients& k) {
   return static_cast<const double*>(k.exact_a.raw());
@@ -104,6 +110,10 @@ Tensor diagonal_response(Exec& exec, const Tensor& x, const DiagonalCoefficients
 }
 
 }  // namespace
+
+bool prefers_convolution(const Device& device, std::int64_t length) noexcept {
+  return length >= (device.type == Device::Type::kCpu ? kConvolvedOnCpu : kConvolvedOnCuda);
+}
 
 Tensor diagonal_kernel(Exec& exec, const DiagonalCoefficients& coefficients, std::int64_t length) {
   const DiagonalCoefficients& k = coefficients;

@@ -65,4 +65,11 @@ Tensor diagonal_kernel(Exec& exec, const DiagonalCoefficients& coefficients, std
 Tensor diagonal_convolution(Exec& exec, const Tensor& x, const DiagonalCoefficients& coefficients,
                             const Tensor& d, Tensor& h, const Sequence& sequence);
 
+/// Which of the two computes a diagonal state space: the same results to rounding.
+enum class DiagonalForm { kAuto, kRecurrence, kConvolution };
+
+/// Whether kAuto is diagonal_convolution for sequences of up to `length` steps on that device: a
+/// rule on the length alone, so that an element's bits depend neither on the batch nor on threads.
+bool prefers_convolution(const Device& device, std::int64_t length) noexcept;
+
 }  // namespace rill

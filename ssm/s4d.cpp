@@ -97,7 +97,10 @@ Tensor S4d::compute(Exec& exec, const Tensor& x, std::span<Tensor> state,
                     const Sequence& sequence) const {
   const DiagonalCoefficients k = coefficients(exec);
   const SeqArgs& args = sequence.args();
-  const bool convolve = config_.convolution && args.max_length > 1 && args.reset == nullptr;
+  const bool wanted = config_.form == DiagonalForm::kAuto
+                          ? prefers_convolution(exec.device(), args.max_length)
+                          : config_.form == DiagonalForm::kConvolution;
+  const bool convolve = wanted && args.max_length > 1 && args.reset == nullptr;
   Tensor y = convolve ? diagonal_convolution(exec, x, k, d_, state[0], sequence)
                       : diagonal_ssm(exec, x, k.a, k.w, d_, state[0], sequence);
   if (config_.activation) y = gelu(exec, y);
@@ -106,6 +109,11 @@ Tensor S4d::compute(Exec& exec, const Tensor& x, std::span<Tensor> state,
 }
 
 namespace {
+
+DiagonalForm form_of(const std::string& mode) {
+  if (mode == "auto") return DiagonalForm::kAuto;
+  return mode == "convolution" ? DiagonalForm::kConvolution : DiagonalForm::kRecurrence;
+}
 
 // Every initialisation of hippo::diagonal_init by its own name. P has no place here, so that
 // "nplr-..." and "dplr-..." would be the same again.
@@ -177,7 +185,7 @@ const LayerType& s4d_layer_type() {
                                                 ? DiagonalRule::kZeroOrderHold
                                                 : DiagonalRule::kBilinear,
                                     .rate = options.number("rate"),
-                                    .convolution = options.text("mode") == "convolution",
+                                    .form = form_of(options.text("mode")),
                                     .activation = options.text("activation") == "gelu",
                                     .dropout = options.number("dropout")};
                                 return std::make_unique<S4d>(config, dtype, seed);

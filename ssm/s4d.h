@@ -29,10 +29,10 @@ struct S4dConfig {
   double dt_min = 1e-3, dt_max = 1e-1;  // initial steps are log-uniform between these
   DiagonalRule rule = DiagonalRule::kZeroOrderHold;
   double rate = 1.0;  // multiplies dt: 2 for input at half the sampling rate of the training
-  /// Convolution by FFT instead of the recurrence, where a call has more than one step and no
-  /// resets. Same results to rounding; on a CPU the recurrence needs less arithmetic and is the
-  /// default.
-  bool convolution = false;
+  /// The recurrence, or a convolution by FFT where a call has more than one step and no resets.
+  /// Same results to rounding; kAuto decides by prefers_convolution(), which on a CPU is the
+  /// recurrence.
+  DiagonalForm form = DiagonalForm::kAuto;
   bool activation = true;  // the GELU before the gated linear unit
   double dropout = 0.0;    // between the two, while the Exec trains
 };

@@ -90,7 +90,7 @@ TEST_CASE("S4D gives PyTorch's outputs, states, kernels and gradients") {
     for (const bool convolution : {false, true}) {
       INFO("case " << name << ", convolution " << convolution);
       S4dConfig config = config_of(c);
-      config.convolution = convolution;
+      config.form = convolution ? DiagonalForm::kConvolution : DiagonalForm::kRecurrence;
       Exec exec({.dtype = DType::kFloat64, .threads = 2});
       const S4d layer(config, DType::kFloat64, 1);
       load(layer, c.values);
@@ -149,7 +149,7 @@ TEST_CASE("S4D steps give the bits of its forward, and convolution its values") 
         REQUIRE(std::memcmp(out.raw(), row_of(exec, y, t).raw(), out.bytes()) == 0);
       }
       CHECK(std::memcmp(whole.at("h").raw(), stepped.at("h").raw(), whole.bytes()) == 0);
-      config.convolution = true;
+      config.form = DiagonalForm::kConvolution;
       const S4d convolved(config, DType::kFloat32, 3);
       State other = convolved.initial_state(exec, 2);
       CHECK(error(convolved.forward(exec, x, other), y) <
@@ -158,6 +158,10 @@ TEST_CASE("S4D steps give the bits of its forward, and convolution its values") 
     }
   }
   set_cpu_target(before);
+}
+
+TEST_CASE("S4D left to itself is the recurrence on a CPU, whatever the length") {
+  CHECK(!prefers_convolution(Device{}, std::int64_t{1} << 40));
 }
 
 TEST_CASE("S4D's Stepper has discretised its parameters ahead") {
