@@ -13,6 +13,8 @@ constexpr DeviceStatus kWorkspaceTooSmall = -1;
 constexpr DeviceStatus kSizeNotSupported = -2;
 /// Rill's own: cuFFT is not installed; cuFFT refused a transform.
 constexpr DeviceStatus kNoFftLibrary = -3, kFftFailed = -4;
+/// Rill's own: cuBLASLt is not installed or takes no such product; cuBLASLt failed.
+constexpr DeviceStatus kNoProductLibrary = -5, kProductFailed = -6;
 /// cudaStream_t; null: the device's own (legacy) stream, in order with every other.
 using DeviceStream = void*;
 /// cudaGraphExec_t: launches and copies that were written down, to be run again as one.
@@ -24,6 +26,7 @@ struct DeviceLaunch {
   DeviceStream stream = nullptr;
   void* workspace = nullptr;
   std::size_t workspace_bytes = 0;
+  bool tf32 = false;  // large float products may round their inputs to TF32
 };
 
 /// Memory, streams and graphs of the CUDA devices. `copy` takes addresses of the host and of the

@@ -33,6 +33,7 @@ void check_launch(DeviceStatus status) {
   check(status != kNoFftLibrary, ErrorCode::kUnsupported,
         "CUDA: a convolution by FFT needs the toolkit's library cuFFT, which was not found.");
   check(status != kFftFailed, ErrorCode::kSystem, "CUDA: cuFFT could not transform.");
+  check(status != kProductFailed, ErrorCode::kSystem, "CUDA: cuBLASLt could not multiply.");
   const DeviceApi* api = cuda_device_api();
   fail(ErrorCode::kSystem, "CUDA: {}.", api ? api->describe(status) : "there is no device");
 }

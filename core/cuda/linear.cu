@@ -1,8 +1,11 @@
 // y[m, n] (+)= sum_k x[m, k] W[n, k] + bias[n] for any strides of x and W. Few rows (decoding): a
 // warp an output column, lanes over k, so that every weight is read once, in order. Otherwise tiles
 // of kTile x kTile outputs through shared memory. Sums are in Compute<S>, in a fixed order that
-// depends on sizes alone.
+// depends on sizes alone. Large products of one type are a library's (blas.h).
+#include <rill/core/cuda/blas.h>
 #include <rill/core/cuda/launch.h>
+
+#include <type_traits>
 
 namespace rill {
 namespace {
@@ -92,8 +95,45 @@ void tile_kernel(LinearArgs p) {
   }
 }
 
+template <class S>
+constexpr DType dtype_of() {
+  if (sizeof(S) == 8) return DType::kFloat64;
+  if (sizeof(S) == 4) return DType::kFloat32;
+  return std::is_same_v<S, BFloat16> ? DType::kBFloat16 : DType::kFloat16;
+}
+
+/// y^T = W x^T, each array seen column by column. False where an array has no leading dimension.
+template <class S>
+bool as_matrix_product(const LinearArgs& p, MatrixProduct& product) {
+  product = {.a = p.packed,
+             .b = p.x,
+             .bias = p.bias,
+             .d = p.y,
+             .m = p.n,
+             .n = p.m,
+             .k = p.k,
+             .lda = p.weight_col == 1 ? p.weight_row : p.weight_col,
+             .ldb = p.x_col == 1 ? p.x_row : p.x_col,
+             .ldd = p.y_row,
+             .transpose_a = p.weight_col == 1,
+             .transpose_b = p.x_col != 1,
+             .accumulate = p.accumulate != 0,
+             .input = dtype_of<S>(),
+             .output = dtype_of<S>()};
+  return (p.weight_col == 1 || p.weight_row == 1) && (p.x_col == 1 || p.x_row == 1) &&
+         product.lda >= (product.transpose_a ? p.k : p.n) &&
+         product.ldb >= (product.transpose_b ? p.m : p.k) && product.ldd >= p.n;
+}
+
 template <class S, class W>
 DeviceStatus launch_typed(const LinearArgs& p, const DeviceLaunch& on) {
+  if constexpr (std::is_same_v<S, W>) {
+    MatrixProduct product;
+    if (p.k > 0 && prefers_library(p.m, p.n, p.k) && as_matrix_product<S>(p, product)) {
+      const DeviceStatus status = matrix_product(product, on);
+      if (status != kNoProductLibrary) return status;
+    }
+  }
   if (p.m <= kFewRows)
     return RILL_LAUNCH((few_rows_kernel<S, W>), grid_for(p.n, kThreads / kWarpSize), kThreads, 0,
                        on.stream, p);
