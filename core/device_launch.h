@@ -23,6 +23,7 @@ using DeviceGraph = void*;
 /// Where a kernel is launched. The workspace belongs to the stream: a launcher may use it for
 /// partial results until its own kernels end.
 struct DeviceLaunch {
+  int device = 0;
   DeviceStream stream = nullptr;
   void* workspace = nullptr;
   std::size_t workspace_bytes = 0;
@@ -49,6 +50,8 @@ struct DeviceApi {
   DeviceStatus (*end_graph)(int device, DeviceStream writing, DeviceGraph* graph);
   DeviceStatus (*run_graph)(int device, DeviceGraph graph, DeviceStream stream);
   void (*destroy_graph)(int device, DeviceGraph graph);
+  // Makes a device the calling thread's, for launches; `before` is the one that was.
+  DeviceStatus (*use)(int device, int* before);
 };
 
 /// Null where the build has no CUDA.

@@ -62,6 +62,7 @@ void fill_bytes(Device device, void* target, int byte, std::size_t bytes, Device
 }
 
 DeviceQueue::DeviceQueue(Device device) : device_(device), api_(device_api(device)) {
+  launch_.device = device.index;
   check_launch(api_.make_stream(device.index, &launch_.stream));
   const DeviceStatus status = api_.allocate(device.index, kWorkspaceBytes, &launch_.workspace);
   if (status != 0) api_.destroy_stream(device.index, launch_.stream);

@@ -15,11 +15,20 @@ const DeviceLaunch& launch_of(const KernelContext& context) {
 #if defined(RILL_DEVICE_MODEL)
   constexpr std::size_t kWorkspaceBytes = std::size_t{1} << 22;
   thread_local std::vector<std::max_align_t> memory(kWorkspaceBytes / sizeof(std::max_align_t));
-  thread_local const DeviceLaunch launch{nullptr, memory.data(), kWorkspaceBytes};
+  thread_local const DeviceLaunch launch{.workspace = memory.data(),
+                                         .workspace_bytes = kWorkspaceBytes};
   return launch;
 #else
   fail(ErrorCode::kDevice, "A CUDA kernel was called without a stream.");
 #endif
+}
+
+CurrentDevice::CurrentDevice(int device) : api_(*cuda_device_api()), device_(device) {
+  check_launch(api_.use(device, &before_));
+}
+
+CurrentDevice::~CurrentDevice() {
+  if (before_ != device_) api_.use(before_, &device_);
 }
 
 #if defined(RILL_DEVICE_MODEL)

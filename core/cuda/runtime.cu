@@ -120,6 +120,12 @@ void destroy_graph(int device, DeviceGraph graph) {
   cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph));
 }
 
+DeviceStatus use(int device, int* before) {
+  const cudaError_t error = cudaGetDevice(before);
+  if (error != cudaSuccess || *before == device) return error;
+  return cudaSetDevice(device);
+}
+
 DeviceStatus synchronize(int device, DeviceStream stream) {
   const OnDevice on(device);
   if (on.status() != cudaSuccess) return on.status();
@@ -133,9 +139,9 @@ const char* describe(DeviceStatus status) {
 }  // namespace
 
 const DeviceApi* cuda_device_api() {
-  static const DeviceApi api{device_count, allocate,    release,      make_stream, destroy_stream,
-                             copy,         synchronize, describe,     fill,        begin_graph,
-                             end_graph,    run_graph,   destroy_graph};
+  static const DeviceApi api{device_count, allocate,    release,       make_stream, destroy_stream,
+                             copy,         synchronize, describe,      fill,        begin_graph,
+                             end_graph,    run_graph,   destroy_graph, use};
   return &api;
 }
 

@@ -167,7 +167,8 @@ Results run_block_linear(std::int64_t tokens, std::int64_t groups, std::int64_t 
   const BlockLinearWeightArgs gradient{x.data(), dy.data(), dweight.data(), tokens,
                                        groups,   inputs,    outputs};
   if (on_device) {
-    const DeviceLaunch on{nullptr, workspace.data(), workspace.size() * sizeof(T)};
+    const DeviceLaunch on{.workspace = workspace.data(),
+                          .workspace_bytes = workspace.size() * sizeof(T)};
     launched(launch_block_pack<T>(pack, on));
     launched(launch_block_pack<T>(back, on));
     launched(launch_block_linear<T>(product, on));

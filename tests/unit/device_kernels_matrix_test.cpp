@@ -80,7 +80,8 @@ Results run_attention(const AttentionCase& c, bool on_device) {
                                       .scratch = scratch.data(),
                                       .lanes = n * h};
   if (on_device) {
-    const DeviceLaunch on{nullptr, workspace.data(), workspace.size() * sizeof(T)};
+    const DeviceLaunch on{.workspace = workspace.data(),
+                          .workspace_bytes = workspace.size() * sizeof(T)};
     launched(launch_linear_attention<T>(a, on));
     launched(launch_linear_attention_backward<T>(b, on));
   } else {
@@ -157,7 +158,8 @@ Results run_delta(const DeltaCase& c, bool on_device) {
                                 .scratch = scratch.data(),
                                 .lanes = n * h};
   if (on_device) {
-    const DeviceLaunch on{nullptr, workspace.data(), workspace.size() * sizeof(T)};
+    const DeviceLaunch on{.workspace = workspace.data(),
+                          .workspace_bytes = workspace.size() * sizeof(T)};
     launched(launch_delta_rule<T>(a, on));
     launched(launch_delta_rule_backward<T>(b, on));
   } else {

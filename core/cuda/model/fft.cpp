@@ -83,8 +83,8 @@ DeviceStatus transform_now(T* data, std::int64_t samples, std::int64_t batch, bo
 template <class T>
 DeviceStatus transform_signals(T* data, std::int64_t samples, std::int64_t batch, bool inverse,
                                const DeviceLaunch& on) {
-  return device_model::hand_over(
-      on.stream, [=] { return transform_now(data, samples, batch, inverse); });
+  return device_model::hand_over(on.stream,
+                                 [=] { return transform_now(data, samples, batch, inverse); });
 }
 
 template DeviceStatus transform_signals<float>(float*, std::int64_t, std::int64_t, bool,

@@ -45,6 +45,11 @@ DeviceStatus fill(int, void* target, int byte, std::size_t bytes, DeviceStream s
   });
 }
 
+DeviceStatus use(int device, int* before) {
+  *before = device;
+  return 0;
+}
+
 DeviceStatus synchronize(int, DeviceStream) { return 0; }
 
 DeviceStatus begin_graph(int, DeviceStream* writing) {
@@ -80,9 +85,9 @@ const char* describe(DeviceStatus status) {
 }  // namespace
 
 const DeviceApi* cuda_device_api() {
-  static const DeviceApi api{device_count, allocate,    release,      make_stream, destroy_stream,
-                             copy,         synchronize, describe,     fill,        begin_graph,
-                             end_graph,    run_graph,   destroy_graph};
+  static const DeviceApi api{device_count, allocate,    release,       make_stream, destroy_stream,
+                             copy,         synchronize, describe,      fill,        begin_graph,
+                             end_graph,    run_graph,   destroy_graph, use};
   return &api;
 }
 
