@@ -10,23 +10,25 @@
 //     return RILL_LAUNCH(scale_kernel<float>, grid_for(p.count, 256), 256, 0, on.stream, p);
 //   }
 //
-// A kernel loads the storage type S, computes in Compute<S> and stores S. Compiled for float, and
-// in the model for double, where it is the oracle; made for bfloat16 and half as well.
+// A kernel loads the storage type S, computes in Compute<S> and stores S. Compiled for float and,
+// where a table has them, bfloat16 and half; in the model for double, where it is the oracle.
 #pragma once
 
 #include <math.h>  // overloads for float in the global namespace, as in CUDA
 #include <cstdint>
 
 #include <rill/core/device_launch.h>
+#include <rill/core/half.h>  // the 16-bit types, alike on both sides, so that tables name launchers
 
 #if defined(__CUDACC__)
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
+
+#include <type_traits>
 #else
 #include <rill/core/cuda/model/engine.h>
 #include <rill/core/cuda/model/stream.h>
-#include <rill/core/half.h>
 
 #include <algorithm>
 #include <tuple>
@@ -62,8 +64,6 @@ constexpr int kWarpSize = 32;
 
 template <class T>
 using Shared = T*;
-using BFloat16 = __nv_bfloat16;
-using Half = __half;
 
 template <class... Parameters, class... Args>
 DeviceStatus launch_on_device(void (*kernel)(Parameters...), Grid grid, int threads,
@@ -130,16 +130,16 @@ RILL_DEVICE double fused_multiply_add(double a, double b, double c) { return fma
 
 RILL_DEVICE float to_compute(float v) { return v; }
 RILL_DEVICE double to_compute(double v) { return v; }
-RILL_DEVICE float to_compute(BFloat16 v) { return __bfloat162float(v); }
-RILL_DEVICE float to_compute(Half v) { return __half2float(v); }
-template <class S>
-RILL_DEVICE S from_compute(double v) {
-  return S(v);
+RILL_DEVICE float to_compute(BFloat16 v) {
+  return __bfloat162float(__nv_bfloat16(__nv_bfloat16_raw{v.bits}));
 }
-template <class S>
-RILL_DEVICE S from_compute(float v) {
-  if constexpr (sizeof(S) == 2)
-    return S(v);
+RILL_DEVICE float to_compute(Half v) { return __half2float(__half(__half_raw{v.bits})); }
+template <class S, class C>
+RILL_DEVICE S from_compute(C v) {
+  if constexpr (std::is_same_v<S, BFloat16>)
+    return {static_cast<__nv_bfloat16_raw>(__float2bfloat16(static_cast<float>(v))).x};
+  else if constexpr (std::is_same_v<S, Half>)
+    return {static_cast<__half_raw>(__float2half(static_cast<float>(v))).x};
   else
     return static_cast<S>(v);
 }
@@ -152,6 +152,17 @@ RILL_DEVICE V load_vector(const void* address) {
 template <class V>
 RILL_DEVICE void store_vector(void* address, const V& value) {
   *static_cast<V*>(address) = value;
+}
+/// x[i], ..., x[i + kCount - 1] in accesses as wide as may be; i is a multiple of kCount.
+template <int kCount, class T>
+RILL_DEVICE void load_shared(Shared<T> x, std::int64_t i, T (&values)[kCount]) {
+  constexpr int kBytes = kCount * static_cast<int>(sizeof(T));
+  struct alignas(kBytes < 16 ? kBytes : 16) Run {
+    T values[kCount];
+  };
+  const Run run = *reinterpret_cast<const Run*>(x + i);
+#pragma unroll
+  for (int k = 0; k < kCount; ++k) values[k] = run.values[k];
 }
 
 #else  // the execution model
@@ -268,6 +279,10 @@ void store_vector(void* address, const V& value) {
   if (reinterpret_cast<std::uintptr_t>(address) % sizeof(V) != 0)
     device_model::fail_launch("a store of " + std::to_string(sizeof(V)) + " bytes is not aligned");
   std::memcpy(address, &value, sizeof(V));
+}
+template <int kCount, class T>
+void load_shared(const Shared<T>& x, std::int64_t i, T (&values)[kCount]) {
+  for (int k = 0; k < kCount; ++k) values[k] = x[i + k];
 }
 
 #endif
