@@ -15,8 +15,9 @@
 namespace rill {
 
 struct ScanKernels {
-  /// Channels of a tile of the selective scan's way back; null: kSelectiveTile.
-  std::int64_t (*selective_tile)(std::int64_t states) = nullptr;
+  /// How the selective scan is cut; null: SelectivePlan's defaults.
+  SelectivePlan (*selective_plan)(std::int64_t rows, std::int64_t channels, std::int64_t states,
+                                  std::int64_t max_length) = nullptr;
   Kernel<AffineScanArgs> affine_scan = nullptr;
   Kernel<AffineScanBackwardArgs> affine_scan_backward = nullptr;
   Kernel<TransposeArgs> transpose = nullptr;

@@ -77,8 +77,10 @@ struct SelectiveScanArgs {
   const void* z = nullptr;                 // [tokens, channels] or null
   const void* initial = nullptr;           // [rows, channels, states]
   void* final_state = nullptr;             // the same shape; may be `initial`
-  void* work = nullptr;                    // scratch [rows, states, channels]
-  void* y = nullptr;                       // [tokens, channels]
+  // Scratch [rows, states, channels]; where the plan cuts time, [rows, segments, states + 1,
+  // channels].
+  void* work = nullptr;
+  void* y = nullptr;  // [tokens, channels]
   void* checkpoints =
       nullptr;  // [tokens / kSelectiveChunk + rows, states, channels], or null: none are kept
   std::int64_t channels = 0, states = 0;
@@ -93,14 +95,21 @@ struct SelectiveScanBackwardArgs {
   // Scratch: sums over channels and rows are finished in a fixed order from a part for every
   // channel tile or row.
   void* parts_bc = nullptr;  // [tiles, 2, tokens, states]
-  void* parts_a = nullptr;   // [rows, states, channels]
-  void* parts_d = nullptr;   // [rows, 2, channels]: D, dt_bias
+  void* parts_a = nullptr;   // [rows, segments, states, channels]
+  void* parts_d = nullptr;   // [rows, segments, 2, channels]: D, dt_bias
+  void* carries = nullptr;   // [rows, segments, states + 1, channels] where there are segments
   void* scratch = nullptr;   // [lanes, selective_scratch(states)] of the vector form
   std::int64_t lanes = 1;    // tasks that run at once
 };
 /// Steps between the states that a tape keeps, and channels of a tile.
 constexpr std::int64_t kSelectiveChunk = 32;
 constexpr std::int64_t kSelectiveTile = 128;
+/// How a back end cuts a selective scan, from sizes alone.
+struct SelectivePlan {
+  std::int64_t tile = kSelectiveTile;  // channels of a part of dB and dC
+  std::int64_t segments = 1;           // of a row's time
+  std::int64_t back_segments = 1;
+};
 /// Elements of scratch that a lane of the way back needs with vectors of up to 16 floats: states,
 /// decays and gradients of a chunk, those carried from it, and a cache line to begin at one.
 constexpr std::int64_t selective_scratch(std::int64_t states) {

@@ -32,6 +32,13 @@ SelectiveScanArgs arguments(const SelectiveScanInputs& in, const Tensor& a,
           .states = states};
 }
 
+SelectivePlan plan_of(const Exec& exec, const Sequence& sequence, std::int64_t channels,
+                      std::int64_t states) {
+  const ScanKernels& kernels = scan_kernels(exec);
+  if (!kernels.selective_plan) return {};
+  return kernels.selective_plan(sequence.rows(), channels, states, sequence.args().max_length);
+}
+
 void* memory_of(const Tensor& tensor) { return tensor.defined() ? tensor.raw() : nullptr; }
 
 void go_back(Exec& exec, Gradients& gradients, const Saved& saved) {
@@ -41,24 +48,26 @@ void go_back(Exec& exec, Gradients& gradients, const Saved& saved) {
   const Tensor dx = exec.empty(in.x.shape()), ddt = exec.empty(in.dt.shape());
   const Tensor dz = in.z.defined() ? exec.empty(in.z.shape()) : Tensor();
   const Tensor db = exec.empty(in.b.shape()), dc = exec.empty(in.c.shape());
-  const Tensor dinitial = exec.empty(saved.initial.shape());
+  const Tensor dinitial = exec.empty(saved.initial.shape(), saved.initial.dtype());
   const Tensor da_log = accumulator_of(exec, gradients, saved.to.a_log, in.a_log.shape());
   const Tensor dd = saved.to.d.defined() ? gradients.accumulator(exec, saved.to.d) : Tensor();
   const Tensor dbias =
       saved.to.dt_bias.defined() ? gradients.accumulator(exec, saved.to.dt_bias) : Tensor();
-  const ScanKernels& kernels = scan_kernels(exec);
-  const std::int64_t tile =
-      kernels.selective_tile ? kernels.selective_tile(saved.states) : kSelectiveTile;
-  const std::int64_t tiles = (saved.channels + tile - 1) / tile;
-  const Tensor parts_bc = exec.empty({tiles, 2, sequence.tokens, saved.states});
-  const Tensor parts_a = exec.empty({sequence.rows, saved.states, saved.channels});
-  const Tensor parts_d = exec.empty({sequence.rows, 2, saved.channels});
+  const SelectivePlan plan = plan_of(exec, saved.sequence, saved.channels, saved.states);
+  const std::int64_t tiles = (saved.channels + plan.tile - 1) / plan.tile;
+  const std::int64_t stretches = sequence.rows * plan.back_segments;
+  const DType dtype = saved.initial.dtype();  // of states, and of all sums
+  const Tensor parts_bc = exec.empty({tiles, 2, sequence.tokens, saved.states}, dtype);
+  const Tensor parts_a = exec.empty({stretches, saved.states, saved.channels}, dtype);
+  const Tensor parts_d = exec.empty({stretches, 2, saved.channels}, dtype);
+  const Tensor carries =
+      exec.empty({plan.back_segments > 1 ? stretches : 0, saved.states + 1, saved.channels}, dtype);
   const std::int64_t lanes =
       std::max<std::int64_t>(1, std::min<std::int64_t>(sequence.rows * tiles, exec.threads()));
-  const Tensor scratch = exec.empty({lanes, selective_scratch(saved.states)});
+  const Tensor scratch = exec.empty({lanes, selective_scratch(saved.states)}, dtype);
   SelectiveScanArgs forward = arguments(in, saved.a, saved.sequence, saved.channels, saved.states);
   forward.checkpoints = saved.checkpoints.raw();
-  enqueue(exec, kernels.selective_scan_backward,
+  enqueue(exec, scan_kernels(exec).selective_scan_backward,
           {.forward = forward,
            .dy = raw_or_null(dy),
            .dfinal = raw_or_null(dlast),
@@ -74,6 +83,7 @@ void go_back(Exec& exec, Gradients& gradients, const Saved& saved) {
            .parts_bc = parts_bc.raw(),
            .parts_a = parts_a.raw(),
            .parts_d = parts_d.raw(),
+           .carries = carries.raw(),
            .scratch = scratch.raw(),
            .lanes = lanes},
           "selective_scan backward");
@@ -121,17 +131,20 @@ Tensor selective_scan(Exec& exec, const SelectiveScanInputs& in, Tensor& state,
   check_inputs(exec, in, state, sequence);
   const std::int64_t channels = in.a_log.size(0), states = in.a_log.size(1);
   const ScanKernels& kernels = scan_kernels(exec);
-  const Tensor a = exec.empty({states, channels});
+  const Tensor a = exec.empty({states, channels}, state.dtype());
   enqueue(exec, kernels.selective_prepare,
           {.a_log = in.a_log.raw(), .a = a.raw(), .channels = channels, .states = states}, kOp);
   const bool keep =
       tracked(exec, {&in.x, &in.dt, &in.dt_bias, &in.a_log, &in.b, &in.c, &in.d, &in.z, &state});
   const Tensor initial = state;
-  const Tensor last = exec.tape() ? exec.empty(state.shape()) : state;
+  const Tensor last = exec.tape() ? exec.empty(state.shape(), state.dtype()) : state;
   const Tensor y = exec.empty(in.x.shape());
-  const Tensor work = exec.empty({sequence.rows(), states, channels});
+  const std::int64_t segments = plan_of(exec, sequence, channels, states).segments;
+  const Tensor work = exec.empty(
+      {sequence.rows() * segments, segments > 1 ? states + 1 : states, channels}, state.dtype());
   const Tensor checkpoints =
-      keep ? exec.empty({sequence.tokens() / kSelectiveChunk + sequence.rows(), states, channels})
+      keep ? exec.empty({sequence.tokens() / kSelectiveChunk + sequence.rows(), states, channels},
+                        state.dtype())
            : Tensor();
   SelectiveScanArgs args = arguments(in, a, sequence, channels, states);
   args.initial = initial.raw();

@@ -2,13 +2,14 @@
 #pragma once
 
 #include <rill/core/cuda/launch.h>
+#include <rill/core/cuda/rows.h>
 #include <rill/core/seq_args.h>
 
 namespace rill {
 
 /// True where a fresh state comes before token t.
 RILL_DEVICE bool reset_before(const SeqArgs& sequence, std::int64_t t) {
-  return sequence.reset != nullptr && sequence.reset[t] != 0;
+  return fresh_at(sequence, t);
 }
 
 /// The tokens of a row in the order of a scan, and where a fresh state comes between them (the
@@ -31,11 +32,24 @@ struct DeviceRow {
   RILL_DEVICE bool cut_out() const { return reverse && reset && length > 0 && reset[start] != 0; }
 };
 
-/// Where some tokens belong to no row, all of y [tokens, width] becomes 0; rows are written after.
+/// y [tokens, width] becomes 0 behind each row, where tokens belong to none. Grid: y rows.
+template <class S>
+RILL_KERNEL(256)
+void gaps_kernel(SeqArgs sequence, void* y, std::int64_t width) {
+  for (std::int64_t row = block_index_y(); row < sequence.rows; row += 65535) {
+    const TokenRange gap = padding_behind(sequence, row);
+    const std::int64_t count = (gap.last - gap.first) * width;
+    for (std::int64_t i = grid_thread(); i < count; i += grid_threads())
+      store<S>(y, gap.first * width + i, Compute<S>(0));
+  }
+}
 template <class S>
 DeviceStatus zero_gaps(const SeqArgs& sequence, void* y, std::int64_t width,
                        const DeviceLaunch& on) {
-  return sequence.padded ? launch_zero<S>(y, sequence.tokens * width, on) : 0;
+  if (!sequence.padded || !y || sequence.rows == 0 || width == 0) return 0;
+  Grid grid = grid_for(sequence.tokens * width / sequence.rows, 256);
+  grid.y = sequence.rows > 65535 ? 65535 : sequence.rows;
+  return RILL_LAUNCH(gaps_kernel<S>, grid, 256, 0, on.stream, sequence, y, width);
 }
 
 }  // namespace rill

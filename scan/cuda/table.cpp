@@ -3,7 +3,7 @@
 #include <rill/scan/cuda/launch.h>
 #include <rill/scan/cuda/launch_diagonal.h>
 #include <rill/scan/cuda/launch_scan.h>
-#include <rill/scan/cuda/selective_tile.h>
+#include <rill/scan/cuda/selective_plan.h>
 #include <rill/scan/kernels.h>
 
 namespace rill {
@@ -12,7 +12,7 @@ namespace {
 template <class S>
 ScanKernels make_table() {
   ScanKernels table;
-  table.selective_tile = selective_tile_channels;
+  table.selective_plan = selective_plan;
   table.affine_scan = on_device<AffineScanArgs, launch_affine_scan<S>>;
   table.affine_scan_backward = on_device<AffineScanBackwardArgs, launch_affine_scan_backward<S>>;
   table.transpose = on_device<TransposeArgs, launch_transpose<S>>;

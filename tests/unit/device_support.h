@@ -6,6 +6,7 @@
 
 #include <rill/core/cuda/model/engine.h>
 #include <rill/core/device_launch.h>
+#include <rill/core/half.h>
 #include <rill/core/seq_args.h>
 #include <rill/scan/kernels.h>
 
@@ -15,6 +16,7 @@
 #include <limits>
 #include <random>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -65,22 +67,58 @@ inline Values random_values(std::int64_t count, double low, double high, unsigne
   return x;
 }
 
+/// A number as T, rounded once.
+template <class T>
+T as(double x) {
+  if constexpr (sizeof(T) == 2)
+    return T::from_float(static_cast<float>(x));
+  else
+    return static_cast<T>(x);
+}
 template <class T>
 std::vector<T> as(const Values& x) {
-  return {x.begin(), x.end()};
+  std::vector<T> y(x.size());
+  std::transform(x.begin(), x.end(), y.begin(), [](double v) { return as<T>(v); });
+  return y;
 }
 template <class T>
 std::vector<T> unset(std::int64_t count) {
-  return std::vector<T>(static_cast<std::size_t>(count), std::numeric_limits<T>::quiet_NaN());
+  return std::vector<T>(static_cast<std::size_t>(count),
+                        as<T>(std::numeric_limits<double>::quiet_NaN()));
 }
+
+/// What activations of type S are computed in (core/cuda/device.h, Compute).
+template <class S>
+using ComputeType = std::conditional_t<sizeof(S) == 8, double, float>;
+
+/// Rounds activations to a type of 16 bits before anybody reads them; by default to none.
+struct Rounding {
+  double (*round)(double) = nullptr;
+
+  template <class S>
+  static Rounding to() {
+    return {[](double x) { return static_cast<double>(static_cast<float>(as<S>(x))); }};
+  }
+  Values operator()(Values x) const {
+    if (round) std::transform(x.begin(), x.end(), x.begin(), round);
+    return x;
+  }
+};
 
 // What one back end made of a case: arrays that the caller compares.
 struct Results {
   std::vector<std::pair<std::string, Values>> arrays;
+  std::vector<bool> activation;  // of 16 bits where activations are
 
   template <class T>
   void add(const std::string& name, const std::vector<T>& x) {
     arrays.emplace_back(name, Values(x.begin(), x.end()));
+    activation.push_back(false);
+  }
+  template <class T>
+  void add_activation(const std::string& name, const std::vector<T>& x) {
+    add(name, x);
+    activation.back() = true;
   }
 };
 
@@ -119,6 +157,48 @@ void compare(const Run& run, std::uint64_t schedule = 0, double bound64 = 1e-12)
                            8 * scale * std::numeric_limits<float>::epsilon();
     CHECK(largest_error(single.arrays[i].second, expected) <= allowed);
   }
+}
+
+inline double root_mean_square(const Values& x, const Values* minus = nullptr) {
+  double sum = 0;
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    if (minus && std::isnan(x[i]) != std::isnan((*minus)[i]))
+      return std::numeric_limits<double>::infinity();
+    if (std::isnan(x[i])) continue;
+    const double v = minus ? x[i] - (*minus)[i] : x[i];
+    sum += v * v;
+    ++count;
+  }
+  return count == 0 ? 0.0 : std::sqrt(sum / static_cast<double>(count));
+}
+
+template <class S, class Run>
+void compare_storage(const Run& run, double epsilon) {
+  const Rounding rounding = Rounding::to<S>();
+  const Results oracle = run(double(), false, rounding), device = run(S(), true, rounding);
+  const Results plain = run(float(), false, rounding);
+  for (std::size_t i = 0; i < oracle.arrays.size(); ++i) {
+    const auto& [name, expected] = oracle.arrays[i];
+    INFO(name << " in 16 bits, epsilon " << epsilon);
+    // The plain loops in float that round where the device does, to activations.
+    const Values rounded =
+        oracle.activation[i] ? rounding(plain.arrays[i].second) : plain.arrays[i].second;
+    const double unit = oracle.activation[i] ? epsilon : std::numeric_limits<float>::epsilon();
+    const double scale = std::max(root_mean_square(expected), 1e-3);
+    CHECK(root_mean_square(device.arrays[i].second, &expected) <=
+          2 * root_mean_square(rounded, &expected) + 8 * scale * unit);
+  }
+}
+
+// `run(S(), on_device, rounding)`: a kernel whose activations are bfloat16 and half against the
+// plain loops in double on the same rounded inputs.
+template <class Run>
+void compare_in_16_bits(const Run& run, std::uint64_t schedule = 0) {
+  device_model::set_schedule(schedule);
+  compare_storage<BFloat16>(run, 0x1p-8);
+  compare_storage<Half>(run, 0x1p-11);
+  device_model::set_schedule(0);
 }
 
 // A launch that must succeed.
