@@ -5,7 +5,10 @@
 // is the one that the block of the steps before hands on: it waits for a flag. Blocks take their
 // places by tickets, chunks outermost, so that whoever waits waits for a block that runs already;
 // carries pass in the order of time, so that results do not depend on who comes when. The adjoint
-// is the same scan from the other end, over the gradient.
+// is the same scan from the other end, over the gradient. In a table of 16 bits b, h and their
+// gradients are of that type and a is not, being a decay; in log space all of them are logarithms
+// and none is.
+#include <rill/scan/cuda/instantiate.h>
 #include <rill/scan/cuda/launch_scan.h>
 #include <rill/scan/cuda/row_walk.h>
 
@@ -126,7 +129,7 @@ struct ForwardScan {
   }
   RILL_DEVICE Map map(const DeviceRow& walk, std::int64_t, std::int64_t c, std::int64_t i) const {
     const std::int64_t at = walk.token(i) * p.channels + c;
-    return {walk.fresh(i) ? Map::forgets() : IoS::get(p.a, at), IoS::get(p.b, at)};
+    return {walk.fresh(i) ? Map::forgets() : IoC::get(p.a, at), IoS::get(p.b, at)};
   }
   RILL_DEVICE void out(const DeviceRow& walk, std::int64_t, std::int64_t c, std::int64_t i,
                        E h) const {
@@ -192,7 +195,7 @@ struct BackwardScan {
                        std::int64_t i) const {
     if (walk.fresh(i)) return Map::zero();
     const std::int64_t at = walk.token(i) * p.channels + c;
-    return Back::weight(IoS::get(p.a, at), E{}, before(walk, row, c, i), IoS::get(p.h, at));
+    return Back::weight(IoC::get(p.a, at), E{}, before(walk, row, c, i), IoS::get(p.h, at));
   }
   RILL_DEVICE Map map(const DeviceRow& walk, std::int64_t row, std::int64_t c,
                       std::int64_t j) const {
@@ -204,13 +207,13 @@ struct BackwardScan {
                        E g) const {
     const std::int64_t i = walk.length - 1 - j, at = walk.token(i) * p.channels + c;
     if (walk.fresh(i)) {
-      IoS::put(p.da, at, Map::zero());
+      IoC::put(p.da, at, Map::zero());
       IoS::put(p.db, at, g);
       return;
     }
-    const E a = IoS::get(p.a, at), b = p.b ? IoS::get(p.b, at) : Map::zero();
+    const E a = IoC::get(p.a, at), b = p.b ? IoS::get(p.b, at) : Map::zero();
     const E h = IoS::get(p.h, at), h_before = before(walk, row, c, i);
-    IoS::put(p.da, at, Back::to_a(g, a, b, h_before, h));
+    IoC::put(p.da, at, Back::to_a(g, a, b, h_before, h));
     IoS::put(p.db, at, Back::to_b(g, a, b, h_before, h));
   }
   RILL_DEVICE E start(const DeviceRow& walk, std::int64_t row, std::int64_t c) const {
@@ -319,9 +322,12 @@ template <class S>
 DeviceStatus launch_affine_scan(const AffineScanArgs& p, const DeviceLaunch& on) {
   using C = Compute<S>;
   const std::int64_t width = p.channels * (p.complex ? 2 : 1);
+  if (p.log_space) {
+    if (const DeviceStatus status = zero_gaps<C>(p.sequence, p.h, width, on)) return status;
+    return run_scan(ForwardScan<C, LogMap<C>>{p}, p.sequence, p.channels, on);
+  }
   if (const DeviceStatus status = zero_gaps<S>(p.sequence, p.h, width, on)) return status;
   if (p.complex) return run_scan(ForwardScan<S, ComplexMap<C>>{p}, p.sequence, p.channels, on);
-  if (p.log_space) return run_scan(ForwardScan<S, LogMap<C>>{p}, p.sequence, p.channels, on);
   return run_scan(ForwardScan<S, RealMap<C>>{p}, p.sequence, p.channels, on);
 }
 
@@ -329,14 +335,17 @@ template <class S>
 DeviceStatus launch_affine_scan_backward(const AffineScanBackwardArgs& p, const DeviceLaunch& on) {
   using C = Compute<S>;
   const std::int64_t width = p.channels * (p.complex ? 2 : 1);
-  for (void* out : {p.da, p.db})
-    if (const DeviceStatus status = zero_gaps<S>(p.sequence, out, width, on)) return status;
+  if (const DeviceStatus status = zero_gaps<C>(p.sequence, p.da, width, on)) return status;
+  if (p.log_space) {
+    if (const DeviceStatus status = zero_gaps<C>(p.sequence, p.db, width, on)) return status;
+    return run_scan(BackwardScan<C, LogBack<C>>{p}, p.sequence, p.channels, on);
+  }
+  if (const DeviceStatus status = zero_gaps<S>(p.sequence, p.db, width, on)) return status;
   if (p.complex) return run_scan(BackwardScan<S, ComplexBack<C>>{p}, p.sequence, p.channels, on);
-  if (p.log_space) return run_scan(BackwardScan<S, LogBack<C>>{p}, p.sequence, p.channels, on);
   return run_scan(BackwardScan<S, RealBack<C>>{p}, p.sequence, p.channels, on);
 }
 
-RILL_INSTANTIATE(launch_affine_scan, AffineScanArgs)
-RILL_INSTANTIATE(launch_affine_scan_backward, AffineScanBackwardArgs)
+RILL_INSTANTIATE_ACTIVATIONS(launch_affine_scan, AffineScanArgs)
+RILL_INSTANTIATE_ACTIVATIONS(launch_affine_scan_backward, AffineScanBackwardArgs)
 
 }  // namespace rill

@@ -3,6 +3,7 @@
 // the weights: a thread an element of them, parts of the tokens side by side where the workspace
 // holds their sums, which are added in the order of parts.
 #include <rill/core/cuda/launch.h>
+#include <rill/scan/cuda/instantiate.h>
 #include <rill/scan/cuda/launch.h>
 
 namespace rill {
@@ -24,7 +25,7 @@ void block_linear_kernel(BlockLinearArgs p) {
   C weight[kFewInputs] = {};
   if (kFew) RILL_UNROLL
   for (int i = 0; i < kFewInputs; ++i)
-    if (i < p.inputs) weight[i] = load<S>(p.weight, i * width + c);
+    if (i < p.inputs) weight[i] = load<C>(p.weight, i * width + c);
   for (std::int64_t tile = block_index_y() * kTokens; tile < p.tokens; tile += 65535 * kTokens) {
     const std::int64_t last = tile + kTokens < p.tokens ? tile + kTokens : p.tokens;
     for (std::int64_t t = tile; t < last; ++t) {
@@ -36,7 +37,7 @@ void block_linear_kernel(BlockLinearArgs p) {
           if (i < p.inputs) sum += weight[i] * load<S>(p.x, x + i);
       } else {
         for (std::int64_t i = 0; i < p.inputs; ++i)
-          sum += load<S>(p.weight, i * width + c) * load<S>(p.x, x + i);
+          sum += load<C>(p.weight, i * width + c) * load<S>(p.x, x + i);
       }
       store<S>(p.y, t * width + c, sum);
     }
@@ -62,18 +63,17 @@ void weight_parts_kernel(BlockLinearWeightArgs p, std::int64_t tokens_a_part, vo
   if (parts)
     static_cast<C*>(parts)[block_index_y() * elements + w] = sum;
   else
-    store<S>(p.dweight, w, load<S>(p.dweight, w) + sum);
+    store<C>(p.dweight, w, load<C>(p.dweight, w) + sum);
 }
 
-template <class S>
+template <class C>
 RILL_KERNEL(kThreads)
 void add_weight_parts_kernel(const void* parts, void* dweight, std::int64_t elements,
                              std::int64_t count) {
-  using C = Compute<S>;
   for (std::int64_t w = grid_thread(); w < elements; w += grid_threads()) {
     C sum = C(0);
     for (std::int64_t i = 0; i < count; ++i) sum += static_cast<const C*>(parts)[i * elements + w];
-    store<S>(dweight, w, load<S>(dweight, w) + sum);
+    store<C>(dweight, w, load<C>(dweight, w) + sum);
   }
 }
 
@@ -122,7 +122,7 @@ DeviceStatus launch_block_linear_weight(const BlockLinearWeightArgs& p, const De
   RILL_LAUNCH_OR_RETURN(weight_parts_kernel<S>, (Grid{blocks, parts, 1}), kThreads, 0, on.stream, p,
                         tokens_a_part, parts > 1 ? on.workspace : nullptr);
   if (parts == 1) return 0;
-  return RILL_LAUNCH(add_weight_parts_kernel<S>, grid_for(elements, kThreads), kThreads, 0,
+  return RILL_LAUNCH(add_weight_parts_kernel<Compute<S>>, grid_for(elements, kThreads), kThreads, 0,
                      on.stream, on.workspace, p.dweight, elements, parts);
 }
 
@@ -133,8 +133,8 @@ DeviceStatus launch_block_pack(const BlockPackArgs& p, const DeviceLaunch& on) {
   return RILL_LAUNCH(block_pack_kernel<S>, grid_for(count, kThreads), kThreads, 0, on.stream, p);
 }
 
-RILL_INSTANTIATE(launch_block_linear, BlockLinearArgs)
-RILL_INSTANTIATE(launch_block_linear_weight, BlockLinearWeightArgs)
+RILL_INSTANTIATE_ACTIVATIONS(launch_block_linear, BlockLinearArgs)
+RILL_INSTANTIATE_ACTIVATIONS(launch_block_linear_weight, BlockLinearWeightArgs)
 RILL_INSTANTIATE(launch_block_pack, BlockPackArgs)
 
 }  // namespace rill

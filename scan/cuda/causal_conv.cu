@@ -3,6 +3,7 @@
 // are neighbouring channels, and the taps that threads share come from the cache. Sums over tokens
 // (the weights' gradients) are parts in a fixed order.
 #include <rill/core/cuda/activation.h>
+#include <rill/scan/cuda/instantiate.h>
 #include <rill/scan/cuda/launch_scan.h>
 #include <rill/scan/cuda/row_walk.h>
 
@@ -32,11 +33,11 @@ RILL_DEVICE Compute<S> input_at(const Args& p, std::int64_t start, std::int64_t 
 template <class S, class Args>
 RILL_DEVICE Compute<S> sum_at(const Args& p, std::int64_t start, std::int64_t row, std::int64_t i,
                               std::int64_t c) {
-  Compute<S> sum = p.bias ? load<S>(p.bias, c) : Compute<S>(0);
+  Compute<S> sum = p.bias ? load<Compute<S>>(p.bias, c) : Compute<S>(0);
   for (std::int64_t lag = 0; lag < p.width; ++lag) {
     const std::int64_t j = i - lag;
-    sum +=
-        load<S>(p.weight, (p.width - 1 - lag) * p.channels + c) * input_at<S>(p, start, row, j, c);
+    sum += load<Compute<S>>(p.weight, (p.width - 1 - lag) * p.channels + c) *
+           input_at<S>(p, start, row, j, c);
     if (j >= 0 && reset_before(p.sequence, start + j)) break;
   }
   return sum;
@@ -103,7 +104,7 @@ void dpre_kernel(CausalConvBackwardArgs p) {
       const std::int64_t at = (start + i) * p.channels + c;
       C g = p.dy ? load<S>(p.dy, at) : C(0);
       if (p.silu) g *= silu_slope(sum_at<S>(p, start, row, i, c));
-      store<S>(p.dpre, at, g);
+      store<C>(p.dpre, at, g);
     }
   }
 }
@@ -127,8 +128,8 @@ void dinput_kernel(CausalConvBackwardArgs p) {
           visible = false;
           break;
         }
-        sum += load<S>(p.weight, (slots - (i - j)) * p.channels + c) *
-               load<S>(p.dpre, (start + i) * p.channels + c);
+        sum += load<C>(p.weight, (slots - (i - j)) * p.channels + c) *
+               load<C>(p.dpre, (start + i) * p.channels + c);
       }
       const std::int64_t slot = j - length + slots;
       if (visible && slot >= 0 && p.dfinal)
@@ -157,7 +158,7 @@ void dweight_parts_kernel(CausalConvBackwardArgs p, void* partial, std::int64_t 
     const std::int64_t start = p.sequence.start[row], length = p.sequence.length[row];
     const std::int64_t last = first + kTokensAPart < length ? first + kTokensAPart : length;
     for (std::int64_t i = first + warp_index(); here && i < last; i += kRowsAtOnce) {
-      const C g = load<S>(p.dpre, (start + i) * p.channels + c);
+      const C g = load<C>(p.dpre, (start + i) * p.channels + c);
       if (k == p.width) {
         sum += g;
         continue;
@@ -176,10 +177,9 @@ void dweight_parts_kernel(CausalConvBackwardArgs p, void* partial, std::int64_t 
   static_cast<C*>(partial)[(block_index_y() * (p.width + 1) + k) * p.channels + c] = sum;
 }
 
-template <class S>
+template <class C>
 RILL_KERNEL(kThreads)
 void dweight_kernel(CausalConvBackwardArgs p, const void* partial, std::int64_t parts) {
-  using C = Compute<S>;
   const std::int64_t count = (p.width + (p.dbias ? 1 : 0)) * p.channels;
   for (std::int64_t n = grid_thread(); n < count; n += grid_threads()) {
     C sum = C(0);
@@ -187,9 +187,9 @@ void dweight_kernel(CausalConvBackwardArgs p, const void* partial, std::int64_t 
       sum += static_cast<const C*>(partial)[part * (p.width + 1) * p.channels + n];
     const std::int64_t bias = n - p.width * p.channels;
     if (bias >= 0)
-      store<S>(p.dbias, bias, load<S>(p.dbias, bias) + sum);
+      store<C>(p.dbias, bias, load<C>(p.dbias, bias) + sum);
     else
-      store<S>(p.dweight, n, sum);
+      store<C>(p.dweight, n, sum);
   }
 }
 
@@ -248,8 +248,8 @@ DeviceStatus launch_causal_conv_backward(const CausalConvBackwardArgs& p, const 
   RILL_LAUNCH_OR_RETURN(dweight_parts_kernel<S>,
                         (Grid{(p.channels + kWarpSize - 1) / kWarpSize, parts, p.width + 1}),
                         kThreads, 0, on.stream, p, on.workspace, parts, stretches);
-  return RILL_LAUNCH(dweight_kernel<S>, grid_for((p.width + 1) * p.channels, kThreads), kThreads, 0,
-                     on.stream, p, on.workspace, parts);
+  return RILL_LAUNCH(dweight_kernel<Compute<S>>, grid_for((p.width + 1) * p.channels, kThreads),
+                     kThreads, 0, on.stream, p, on.workspace, parts);
 }
 
 template <class S>
@@ -259,8 +259,8 @@ DeviceStatus launch_transpose(const TransposeArgs& p, const DeviceLaunch& on) {
                      on.stream, p);
 }
 
-RILL_INSTANTIATE(launch_causal_conv, CausalConvArgs)
-RILL_INSTANTIATE(launch_causal_conv_backward, CausalConvBackwardArgs)
+RILL_INSTANTIATE_ACTIVATIONS(launch_causal_conv, CausalConvArgs)
+RILL_INSTANTIATE_ACTIVATIONS(launch_causal_conv_backward, CausalConvBackwardArgs)
 RILL_INSTANTIATE(launch_transpose, TransposeArgs)
 
 }  // namespace rill

@@ -9,6 +9,7 @@
 // its steps. Gradients of the coefficients are summed over the steps of a row in the thread and
 // over rows in order.
 #include <rill/core/cuda/launch.h>
+#include <rill/scan/cuda/instantiate.h>
 #include <rill/scan/cuda/launch_diagonal.h>
 #include <rill/scan/cuda/row_walk.h>
 
@@ -73,7 +74,7 @@ void diagonal_kernel(DiagonalSsmArgs p, int lanes, std::int64_t pass) {
   const std::int64_t c = at.channel;
   Coefficients<C> k;
   k.read(p, at);
-  const C d = p.d && pass == 0 ? load<S>(p.d, c) : C(0);
+  const C d = p.d && pass == 0 ? load<C>(p.d, c) : C(0);
   const bool complex = p.complex != 0;
   for (std::int64_t row = block_index_y(); row < p.sequence.rows; row += 65535) {
     const std::int64_t start = p.sequence.start[row], length = p.sequence.length[row];
@@ -121,7 +122,7 @@ void diagonal_backward_kernel(DiagonalSsmBackwardArgs q, int lanes, std::int64_t
   Coefficients<C> k;
   k.read(q, at);
   const bool complex = q.complex != 0;
-  const C d = q.d && pass == 0 ? load<S>(q.d, c) : C(0);
+  const C d = q.d && pass == 0 ? load<C>(q.d, c) : C(0);
   C dp[kPer] = {}, dq[kPer] = {}, dr[kPer] = {}, dd = C(0);
   for (std::int64_t row = block_index_y(); row < q.sequence.rows; row += groups) {
     const std::int64_t start = q.sequence.start[row], length = q.sequence.length[row];
@@ -220,11 +221,10 @@ void diagonal_backward_kernel(DiagonalSsmBackwardArgs q, int lanes, std::int64_t
 }
 
 // dcoefficients [channels, 3, padded] and dd [channels] from the parts; padding becomes 0.
-template <class S>
+template <class C>
 RILL_KERNEL(kThreads)
 void add_parts_kernel(DiagonalSsmBackwardArgs q, std::int64_t groups, const void* parts,
                       const void* parts_d) {
-  using C = Compute<S>;
   const std::int64_t size = q.channels * 3 * q.padded_width;
   for (std::int64_t i = grid_thread(); i < size + q.channels; i += grid_threads()) {
     C sum = C(0);
@@ -237,7 +237,7 @@ void add_parts_kernel(DiagonalSsmBackwardArgs q, std::int64_t groups, const void
     if (!q.dd) continue;
     for (std::int64_t g = 0; g < groups; ++g)
       sum += static_cast<const C*>(parts_d)[g * q.channels + i - size];
-    store<S>(q.dd, i - size, sum);
+    store<C>(q.dd, i - size, sum);
   }
 }
 
@@ -283,14 +283,14 @@ DeviceStatus launch_diagonal_ssm_backward(const DiagonalSsmBackwardArgs& q,
       RILL_LAUNCH_OR_RETURN(diagonal_backward_kernel<S>, (Grid{tiles, groups, 1}), kThreads, 0,
                             on.stream, q, lanes, pass, groups, static_cast<void*>(parts),
                             static_cast<void*>(parts_d));
-    return RILL_LAUNCH(add_parts_kernel<S>, grid_for(size, kThreads), kThreads, 0, on.stream, q,
+    return RILL_LAUNCH(add_parts_kernel<C>, grid_for(size, kThreads), kThreads, 0, on.stream, q,
                        groups, static_cast<const void*>(parts), static_cast<const void*>(parts_d));
   }
-  return RILL_LAUNCH(add_parts_kernel<S>, grid_for(size, kThreads), kThreads, 0, on.stream, q,
+  return RILL_LAUNCH(add_parts_kernel<C>, grid_for(size, kThreads), kThreads, 0, on.stream, q,
                      groups, static_cast<const void*>(nullptr), static_cast<const void*>(nullptr));
 }
 
-RILL_INSTANTIATE(launch_diagonal_ssm, DiagonalSsmArgs)
-RILL_INSTANTIATE(launch_diagonal_ssm_backward, DiagonalSsmBackwardArgs)
+RILL_INSTANTIATE_ACTIVATIONS(launch_diagonal_ssm, DiagonalSsmArgs)
+RILL_INSTANTIATE_ACTIVATIONS(launch_diagonal_ssm_backward, DiagonalSsmBackwardArgs)
 
 }  // namespace rill

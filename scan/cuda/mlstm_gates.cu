@@ -8,6 +8,7 @@
 // products over K x V of the final and initial states, <dout, out> of a chunk's steps), its first
 // warp goes back through time. n of a chunk is made again in scratch, each lane its own keys.
 #include <rill/core/cuda/launch.h>
+#include <rill/scan/cuda/instantiate.h>
 #include <rill/scan/cuda/launch.h>
 #include <rill/scan/cuda/matrix_tile.h>
 
@@ -57,7 +58,7 @@ void mlstm_gates_kernel(MlstmGatesArgs p) {
     const std::int64_t own = (start + step + lane) * p.heads + h;
     const bool has_step = lane < count;
     const C my_input = has_step ? load<S>(p.input, own) : C(0);
-    const C my_log_forget = has_step ? load<S>(p.log_forget, own) : C(0);
+    const C my_log_forget = has_step ? load<C>(p.log_forget, own) : C(0);
     const unsigned fresh = ballot(has_step && fresh_at(p.sequence, start + step + lane));
     C my_forget = C(0), my_m = C(0);  // log f + m before, m behind the lane's step
     for (int s = 0; s < count; ++s) {
@@ -90,11 +91,11 @@ void mlstm_gates_kernel(MlstmGatesArgs p) {
       if (lane == s) my_dot = dot;
     }
     if (!has_step) continue;
-    store<S>(p.decay, own, my_decay);
-    store<S>(p.gain, own, my_gain);
-    store<S>(p.divisor, own, larger(larger(fabs(my_dot), exp(-my_m)), smallest_normal<C>()));
-    if (p.dot) store<S>(p.dot, own, my_dot);
-    if (p.chose_input) store<S>(p.chose_input, own, my_forget >= my_input ? C(0) : C(1));
+    store<C>(p.decay, own, my_decay);
+    store<C>(p.gain, own, my_gain);
+    store<C>(p.divisor, own, larger(larger(fabs(my_dot), exp(-my_m)), smallest_normal<C>()));
+    if (p.dot) store<C>(p.dot, own, my_dot);
+    if (p.chose_input) store<C>(p.chose_input, own, my_forget >= my_input ? C(0) : C(1));
   }
   RILL_UNROLL
   for (int e = 0; e < kKeys; ++e) {
@@ -136,7 +137,7 @@ struct GatesBack {
     }
     for (int s = 0; s < count; ++s) {
       const std::int64_t at = (first + s) * a.heads + h;
-      const C decay = load<S>(a.decay, at), gain = load<S>(a.gain, at);
+      const C decay = load<C>(a.decay, at), gain = load<C>(a.gain, at);
       const bool fresh = fresh_at(a.sequence, first + s);
       RILL_UNROLL
       for (int e = 0; e < kKeys; ++e) {
@@ -152,9 +153,9 @@ struct GatesBack {
   // One step; `before` and `after` are n around it, `dout_out` its <dout, out>.
   RILL_DEVICE void step(std::int64_t t, const C* before, const C* after, C dout_out) {
     const std::int64_t at = t * a.heads + h;
-    const C decay = load<S>(a.decay, at), gain = load<S>(a.gain, at), dot = load<S>(a.dot, at);
+    const C decay = load<C>(a.decay, at), gain = load<C>(a.gain, at), dot = load<C>(a.dot, at);
     const bool fresh = fresh_at(a.sequence, t);
-    const C ddot = b.dout && fabs(dot) >= load<S>(a.divisor, at) ? -dout_out / dot : C(0);
+    const C ddot = b.dout && fabs(dot) >= load<C>(a.divisor, at) ? -dout_out / dot : C(0);
     C dn_k = C(0), dn_n = C(0);
     RILL_UNROLL
     for (int e = 0; e < kKeys; ++e) {
@@ -169,9 +170,9 @@ struct GatesBack {
     }
     dn_k = warp_sum(dn_k);
     dn_n = warp_sum(dn_n);
-    C dinput = gain * (load<S>(b.dgain, at) + dn_k);
-    C dforget = load<S>(b.dlog_decay, at) + decay * dn_n;
-    if (load<S>(a.chose_input, at) != C(0)) {
+    C dinput = gain * (load<C>(b.dgain, at) + dn_k);
+    C dforget = load<C>(b.dlog_decay, at) + decay * dn_n;
+    if (load<C>(a.chose_input, at) != C(0)) {
       dinput += gauge;
       gauge = C(0);
     } else {
@@ -179,7 +180,7 @@ struct GatesBack {
     }
     if (lane_index() != 0) return;
     store<S>(b.dinput, at, dinput);
-    store<S>(b.dlog_forget, at, dforget);
+    store<C>(b.dlog_forget, at, dforget);
   }
 };
 
@@ -243,7 +244,7 @@ void mlstm_gates_backward_kernel(MlstmGatesBackwardArgs b) {
       static_cast<C*>(b.dinitial_m)[task] = length > 0 ? back.gauge + along_n + along_initial : dm;
   }
   clear_behind<S>(a.sequence, row, b.dinput, a.heads, h, 1);
-  clear_behind<S>(a.sequence, row, b.dlog_forget, a.heads, h, 1);
+  clear_behind<C>(a.sequence, row, b.dlog_forget, a.heads, h, 1);
 }
 
 template <class S>
@@ -286,7 +287,7 @@ DeviceStatus launch_mlstm_gates_backward(const MlstmGatesBackwardArgs& b, const 
   return with_keys(b.forward.keys, LaunchBackward<S>{b, on});
 }
 
-RILL_INSTANTIATE(launch_mlstm_gates, MlstmGatesArgs)
-RILL_INSTANTIATE(launch_mlstm_gates_backward, MlstmGatesBackwardArgs)
+RILL_INSTANTIATE_ACTIVATIONS(launch_mlstm_gates, MlstmGatesArgs)
+RILL_INSTANTIATE_ACTIVATIONS(launch_mlstm_gates_backward, MlstmGatesBackwardArgs)
 
 }  // namespace rill

@@ -4,6 +4,7 @@
 // that neighbouring threads touch neighbouring channels. (The kernel's few bytes of stack are those
 // of the double cosine's reduction of large angles.)
 #include <rill/core/cuda/launch.h>
+#include <rill/scan/cuda/instantiate.h>
 #include <rill/scan/cuda/launch.h>
 #include <rill/scan/cuda/matrix_tile.h>
 
@@ -108,6 +109,6 @@ DeviceStatus launch_advance(const AdvanceArgs& p, const DeviceLaunch& on) {
                      on.stream, p);
 }
 
-RILL_INSTANTIATE(launch_rotary, RotaryArgs)
+RILL_INSTANTIATE_ACTIVATIONS(launch_rotary, RotaryArgs)
 
 }  // namespace rill
