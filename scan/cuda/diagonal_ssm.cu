@@ -5,9 +5,9 @@
 // warp's registers go in passes of kPass reals: each adds its part to y.
 //
 // The way back computes states again from those that were kept: within a block of kDiagonalBlock
-// steps first those before every kSub-th step, then, from the last stretch to the first, those of
-// its steps. Gradients of the coefficients are summed over the steps of a row in the thread and
-// over rows in order.
+// steps first those before every kSub-th step, which a thread keeps in its own places of shared
+// memory, then, from the last stretch to the first, those of its steps, in registers. Gradients of
+// the coefficients are summed over the steps of a row in the thread and over rows in order.
 #include <rill/core/cuda/launch.h>
 #include <rill/scan/cuda/instantiate.h>
 #include <rill/scan/cuda/launch_diagonal.h>
@@ -117,6 +117,7 @@ RILL_KERNEL(kThreads)
 void diagonal_backward_kernel(DiagonalSsmBackwardArgs q, int lanes, std::int64_t pass,
                               std::int64_t groups, void* parts, void* parts_d) {
   using C = Compute<S>;
+  RILL_SHARED(C, kept, kSubs * kPer * kThreads);
   const Place at = Place::of(lanes, q.channels, pass);
   const std::int64_t c = at.channel;
   Coefficients<C> k;
@@ -135,37 +136,37 @@ void diagonal_backward_kernel(DiagonalSsmBackwardArgs q, int lanes, std::int64_t
          --block) {
       const std::int64_t slot = start / kDiagonalBlock + row + block,
                          first = block * kDiagonalBlock;
-      C before[kSubs][kPer], h[kPer];
+      const std::int64_t left = length - first;
+      const int stretches =
+          left < kDiagonalBlock ? static_cast<int>(left + kSub - 1) / kSub : kSubs;
+      C h[kPer];
       RILL_UNROLL
       for (int j = 0; j < kPer; ++j)
         h[j] = at.first + j < q.width
                    ? load<C>(q.checkpoints, (slot * q.channels + c) * q.width + at.first + j)
                    : C(0);
-      RILL_UNROLL
-      for (int s = 0; s < kSubs; ++s) {
+      for (int s = 0; s < stretches; ++s) {
         RILL_UNROLL
-        for (int j = 0; j < kPer; ++j) before[s][j] = h[j];
-        for (int i = 0; i < kSub && s + 1 < kSubs; ++i) {
-          const std::int64_t t = first + s * kSub + i;
-          if (t < length)
-            k.advance(h, load<S>(q.x, (start + t) * q.channels + c), complex,
-                      reset_before(q.sequence, start + t));
+        for (int j = 0; j < kPer; ++j) kept[(s * kPer + j) * kThreads + thread_index()] = h[j];
+        for (int i = 0; i < kSub && s + 1 < stretches; ++i) {
+          const std::int64_t token = start + first + s * kSub + i;
+          k.advance(h, load<S>(q.x, token * q.channels + c), complex,
+                    reset_before(q.sequence, token));
         }
       }
-      RILL_UNROLL
-      for (int s = kSubs - 1; s >= 0; --s) {
+      for (int s = stretches - 1; s >= 0; --s) {
         const std::int64_t from = first + s * kSub;
-        if (from >= length) continue;
-        C after[kSub][kPer];
+        C states[kSub + 1][kPer];  // before step i, behind step i - 1
         RILL_UNROLL
-        for (int j = 0; j < kPer; ++j) h[j] = before[s][j];
+        for (int j = 0; j < kPer; ++j)
+          states[0][j] = kept[(s * kPer + j) * kThreads + thread_index()];
         RILL_UNROLL
         for (int i = 0; i < kSub; ++i) {
-          if (from + i < length)
-            k.advance(h, load<S>(q.x, (start + from + i) * q.channels + c), complex,
-                      reset_before(q.sequence, start + from + i));
           RILL_UNROLL
-          for (int j = 0; j < kPer; ++j) after[i][j] = h[j];
+          for (int j = 0; j < kPer; ++j) states[i + 1][j] = states[i][j];
+          if (from + i < length)
+            k.advance(states[i + 1], load<S>(q.x, (start + from + i) * q.channels + c), complex,
+                      reset_before(q.sequence, start + from + i));
         }
         RILL_UNROLL
         for (int i = kSub - 1; i >= 0; --i) {
@@ -176,11 +177,9 @@ void diagonal_backward_kernel(DiagonalSsmBackwardArgs q, int lanes, std::int64_t
           C dx = C(0);
           RILL_UNROLL
           for (int j = 0; j < kPer; ++j) {
-            const C old = fresh ? C(0) : (i > 0 ? after[i > 0 ? i - 1 : 0][j] : before[s][j]);
-            const C pair =
-                fresh ? C(0) : (i > 0 ? after[i > 0 ? i - 1 : 0][j ^ 1] : before[s][j ^ 1]);
+            const C old = fresh ? C(0) : states[i][j], pair = fresh ? C(0) : states[i][j ^ 1];
             g[j] = fused_multiply_add(k.r[j], dy, g[j]);
-            dr[j] = fused_multiply_add(after[i][j], dy, dr[j]);
+            dr[j] = fused_multiply_add(states[i + 1][j], dy, dr[j]);
             dp[j] = fused_multiply_add(g[j], old, dp[j]);
             dq[j] = fused_multiply_add(g[j], pair, dq[j]);
             if ((!complex || j % 2 == 0) && at.first + j < q.width) dx += g[j];
