@@ -159,18 +159,21 @@ void compare(const Run& run, std::uint64_t schedule = 0, double bound64 = 1e-12)
   }
 }
 
+/// Of x, or of its difference from another; what is not finite has to be alike on both sides.
 inline double root_mean_square(const Values& x, const Values* minus = nullptr) {
   double sum = 0;
   std::size_t count = 0;
   for (std::size_t i = 0; i < x.size(); ++i) {
-    if (minus && std::isnan(x[i]) != std::isnan((*minus)[i]))
+    if (minus && !std::isfinite(x[i]) && x[i] != (*minus)[i] &&
+        !(std::isnan(x[i]) && std::isnan((*minus)[i])))
       return std::numeric_limits<double>::infinity();
-    if (std::isnan(x[i])) continue;
+    if (!std::isfinite(x[i])) continue;
     const double v = minus ? x[i] - (*minus)[i] : x[i];
     sum += v * v;
     ++count;
   }
-  return count == 0 ? 0.0 : std::sqrt(sum / static_cast<double>(count));
+  const double mean = count == 0 ? 0.0 : sum / static_cast<double>(count);
+  return std::isnan(mean) ? std::numeric_limits<double>::infinity() : std::sqrt(mean);
 }
 
 template <class S, class Run>
