@@ -3,8 +3,10 @@
 #include "device_support.h"
 
 #include <rill/scan/cuda/launch_scan.h>
-#include <rill/scan/cuda/selective_plan.h>
+#include <rill/scan/cuda/selective.h>
 
+#include <cmath>
+#include <limits>
 #include <vector>
 
 namespace {
@@ -120,6 +122,19 @@ void check_selective(const SelectiveCase& c, std::uint64_t schedule = 0) {
 }
 
 }  // namespace
+
+TEST_CASE("exp2 by multiplications is as good as the special function unit's") {
+  for (double x = 0; x > -126; x = x * 1.001 - 1e-4) {
+    const auto single = static_cast<float>(x);
+    const double expected = std::exp2(static_cast<double>(single));
+    INFO("x " << single);
+    // 2 ulp, as ex2.approx promises.
+    REQUIRE(std::abs(exp2_by_fma(single) - expected) <= expected * 0x1p-22);
+  }
+  CHECK(exp2_by_fma(0.0f) == 1.0f);
+  for (const float x : {-127.0f, -1e6f, -std::numeric_limits<float>::infinity()})
+    CHECK(exp2_by_fma(x) <= 0x1p-126f);
+}
 
 TEST_CASE("the device's selective scan is cut by sizes alone") {
   // Enough blocks of wide threads: no cut of time.
