@@ -1,6 +1,7 @@
 // The causal convolution y_t = act(bias + sum_k w[k] x_{t-K+1+k}), its state (the last K - 1
 // inputs) and its adjoint. A thread owns a channel and kSteps steps of a row; neighbouring threads
-// are neighbouring channels, and the taps that threads share come from the cache. Sums over tokens
+// are neighbouring channels, and the taps that threads share come from the cache; few taps stay in
+// registers, and channels go four at a time. Sums over tokens
 // (the weights' gradients) are parts in a fixed order.
 #include <rill/core/cuda/activation.h>
 #include <rill/scan/cuda/instantiate.h>
@@ -11,7 +12,8 @@ namespace rill {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kSteps = 8;
+constexpr int kSteps = 8, kLongSteps = 32;
+constexpr int kVector = 4, kMostTaps = 4;  // of conv_window_kernel
 constexpr int kRowsAtOnce = kThreads / kWarpSize;
 constexpr std::int64_t kTokensAPart = 512;
 
@@ -57,6 +59,63 @@ void conv_kernel(CausalConvArgs p) {
       for (std::int64_t i = first; i < last; ++i) {
         const C sum = sum_at<S>(p, start, row, i, c);
         store<S>(p.y, (start + i) * p.channels + c, p.silu ? sum * sigmoid_of(sum) : sum);
+      }
+    }
+  }
+}
+
+/// kVector neighbouring channels, in one access.
+template <class S>
+struct alignas(kVector * sizeof(S)) Channels {
+  S value[kVector];
+};
+
+// The same for few taps and channels in vectors: a thread holds the last inputs and its weights in
+// registers, so that every input is read once (and once more at the border of kLongSteps steps).
+template <class S, int kWidth>
+RILL_KERNEL(kThreads)
+void conv_window_kernel(CausalConvArgs p) {
+  using C = Compute<S>;
+  const std::int64_t vectors = p.channels / kVector;
+  for (std::int64_t row = block_index_y(); row < p.sequence.rows; row += 65535) {
+    const std::int64_t start = p.sequence.start[row], length = p.sequence.length[row];
+    const std::int64_t count = (length + kLongSteps - 1) / kLongSteps * vectors;
+    for (std::int64_t n = grid_thread(); n < count; n += grid_threads()) {
+      const std::int64_t first = n / vectors * kLongSteps, c = n % vectors * kVector;
+      const std::int64_t last = first + kLongSteps < length ? first + kLongSteps : length;
+      C weight[kWidth][kVector], bias[kVector], before[kWidth][kVector];  // [lag, channel]
+      bool visible = true;
+      RILL_UNROLL
+      for (int lag = 0; lag < kWidth; ++lag) {
+        const std::int64_t j = first - lag;
+        RILL_UNROLL
+        for (int v = 0; v < kVector; ++v) {
+          weight[lag][v] = load<C>(p.weight, (kWidth - 1 - lag) * p.channels + c + v);
+          before[lag][v] = lag > 0 && visible ? input_at<S>(p, start, row, j, c + v) : C(0);
+        }
+        if (lag > 0 && j >= 0 && reset_before(p.sequence, start + j)) visible = false;
+      }
+      RILL_UNROLL
+      for (int v = 0; v < kVector; ++v) bias[v] = p.bias ? load<C>(p.bias, c + v) : C(0);
+      for (std::int64_t i = first; i < last; ++i) {
+        const std::int64_t at = (start + i) * p.channels + c;
+        const bool fresh = reset_before(p.sequence, start + i);
+        const auto x = load_vector<Channels<S>>(static_cast<const S*>(p.x) + at);
+        Channels<S> y;
+        RILL_UNROLL
+        for (int v = 0; v < kVector; ++v) {
+          before[0][v] = to_compute(x.value[v]);
+          C sum = bias[v];
+          RILL_UNROLL
+          for (int lag = 0; lag < kWidth; ++lag) {
+            if (lag > 0 && fresh) before[lag][v] = C(0);
+            sum += weight[lag][v] * before[lag][v];
+          }
+          RILL_UNROLL
+          for (int lag = kWidth - 1; lag > 0; --lag) before[lag][v] = before[lag - 1][v];
+          y.value[v] = from_compute<S>(p.silu ? sum * sigmoid_of(sum) : sum);
+        }
+        store_vector(static_cast<S*>(p.y) + at, y);
       }
     }
   }
@@ -209,6 +268,31 @@ void transpose_kernel(TransposeArgs p) {
   }
 }
 
+/// The convolution's outputs.
+template <class S>
+DeviceStatus launch_outputs(const CausalConvArgs& p, const DeviceLaunch& on) {
+  const auto aligned = [](const void* q) {
+    return reinterpret_cast<std::uintptr_t>(q) % (kVector * sizeof(S)) == 0;
+  };
+  if (p.channels % kVector != 0 || p.width > kMostTaps || !aligned(p.x) || !aligned(p.y))
+    return RILL_LAUNCH(
+        conv_kernel<S>,
+        row_grid(p.sequence, (p.sequence.max_length + kSteps - 1) / kSteps * p.channels), kThreads,
+        0, on.stream, p);
+  const Grid grid = row_grid(
+      p.sequence, (p.sequence.max_length + kLongSteps - 1) / kLongSteps * (p.channels / kVector));
+  switch (p.width) {
+    case 1:
+      return RILL_LAUNCH((conv_window_kernel<S, 1>), grid, kThreads, 0, on.stream, p);
+    case 2:
+      return RILL_LAUNCH((conv_window_kernel<S, 2>), grid, kThreads, 0, on.stream, p);
+    case 3:
+      return RILL_LAUNCH((conv_window_kernel<S, 3>), grid, kThreads, 0, on.stream, p);
+    default:
+      return RILL_LAUNCH((conv_window_kernel<S, 4>), grid, kThreads, 0, on.stream, p);
+  }
+}
+
 }  // namespace
 
 template <class S>
@@ -216,10 +300,7 @@ DeviceStatus launch_causal_conv(const CausalConvArgs& p, const DeviceLaunch& on)
   if (const DeviceStatus status = zero_gaps<S>(p.sequence, p.y, p.channels, on)) return status;
   if (p.sequence.rows * p.channels == 0) return 0;
   if (p.sequence.max_length > 0)
-    RILL_LAUNCH_OR_RETURN(
-        conv_kernel<S>,
-        row_grid(p.sequence, (p.sequence.max_length + kSteps - 1) / kSteps * p.channels), kThreads,
-        0, on.stream, p);
+    if (const DeviceStatus status = launch_outputs<S>(p, on)) return status;
   if (p.width == 1) return 0;
   return RILL_LAUNCH(final_kernel<S>, grid_for(p.sequence.rows * p.channels, kThreads), kThreads, 0,
                      on.stream, p);

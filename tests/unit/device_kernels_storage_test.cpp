@@ -253,14 +253,15 @@ Results run_diagonal(S, const DiagonalCase& c, bool on_device, const Rounding& r
 
 TEST_CASE("the device's convolution agrees with the plain loops in all storage types") {
   const auto run = [](auto zero, const auto&... rest) { return run_conv(zero, rest...); };
-  for (const std::int64_t width : {1, 2, 4, 7})
-    check_storage(ConvCase{.lengths = {37, 0, 3},
-                           .channels = 5,
-                           .width = width,
-                           .padded = width != 4,
-                           .resets = width > 2,
-                           .silu = width != 2},
-                  run, static_cast<std::uint64_t>(width) % 3);
+  for (const std::int64_t channels : {5, 8})  // one at a time, four at a time
+    for (const std::int64_t width : {1, 2, 3, 4, 7})
+      check_storage(ConvCase{.lengths = {37, 0, 3, 66},
+                             .channels = channels,
+                             .width = width,
+                             .padded = width != 4,
+                             .resets = width > 2,
+                             .silu = width != 2},
+                    run, static_cast<std::uint64_t>(width) % 3);
 }
 
 TEST_CASE("the device's affine scan agrees with the plain loops in all storage types") {
