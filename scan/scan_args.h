@@ -8,6 +8,10 @@
 
 namespace rill {
 
+// Where a table's activations are of 16 bits: x, dt, b, c, z, y, h and their gradients. Decays (the
+// affine scan's a; in log space its b and h as well), parameters, states, what is kept for the way
+// back and scratch are float, and so are gradients of these.
+
 /// h_t = a_t h_{t-1} + b_t (affine_scan.h). Elements are `channels` real numbers a token, or
 /// complex pairs (re, im).
 struct AffineScanArgs {

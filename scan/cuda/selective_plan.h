@@ -1,5 +1,6 @@
 // How the device's selective scan cuts its work: channels over threads, time over blocks. From
-// sizes alone, never from the card that is there, so that a result's bits do not depend on it.
+// sizes alone, never from the card that is there, so that a result's bits do not depend on it. They
+// may depend on how many rows there are, and how long, since few rows are cut otherwise than many.
 #pragma once
 
 #include <cstdint>
