@@ -30,6 +30,13 @@ struct DeviceLaunch {
   bool tf32 = false;  // large float products may round their inputs to TF32
 };
 
+/// What a device offers a launch.
+struct DeviceLimits {
+  int multiprocessors = 1;
+  std::size_t shared_bytes = 0;  // of a block, by choice (above 48 KB)
+  bool cooperative = false;      // launches whose blocks all run at once
+};
+
 /// Memory, streams and graphs of the CUDA devices. `copy` takes addresses of the host and of the
 /// device alike, after what the stream holds. Where the target is the host's it has ended on
 /// return; where the source is, the source is free to change on return.

@@ -59,25 +59,58 @@ constexpr int kWarpSize = 32;
 #define RILL_DYNAMIC_SHARED(type, name)                       \
   extern __shared__ __align__(16) char rill_dynamic_shared[]; \
   type* const name = reinterpret_cast<type*>(rill_dynamic_shared)
+/// `count` elements of a launch's dynamic shared memory, from a byte that is a multiple of 16.
+#define RILL_SHARED_PART(type, name, first_byte, count)       \
+  extern __shared__ __align__(16) char rill_dynamic_shared[]; \
+  type* const name = reinterpret_cast<type*>(rill_dynamic_shared + (first_byte))
 #define RILL_LAUNCH(kernel, grid, threads, shared_bytes, stream, ...) \
   ::rill::launch_on_device(kernel, grid, threads, shared_bytes, stream, __VA_ARGS__)
+/// A launch whose blocks may wait for one another: all of them run at once, or the launch fails.
+#define RILL_LAUNCH_COOPERATIVE(kernel, grid, threads, shared_bytes, stream, ...) \
+  ::rill::launch_cooperative(kernel, grid, threads, shared_bytes, stream, __VA_ARGS__)
 
 template <class T>
 using Shared = T*;
 
+inline DeviceStatus allow_shared(const void* kernel, std::size_t shared_bytes) {
+  if (shared_bytes <= 48 * 1024) return cudaSuccess;
+  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                              static_cast<int>(shared_bytes));
+}
+
 template <class... Parameters, class... Args>
 DeviceStatus launch_on_device(void (*kernel)(Parameters...), Grid grid, int threads,
                               std::size_t shared_bytes, DeviceStream stream, const Args&... args) {
-  if (shared_bytes > 48 * 1024) {
-    const cudaError_t error = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                                   cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                   static_cast<int>(shared_bytes));
-    if (error != cudaSuccess) return error;
-  }
+  if (const DeviceStatus error = allow_shared(reinterpret_cast<const void*>(kernel), shared_bytes))
+    return error;
   kernel<<<dim3(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y),
                 static_cast<unsigned>(grid.z)),
            threads, shared_bytes, static_cast<cudaStream_t>(stream)>>>(args...);
   return cudaGetLastError();
+}
+
+template <class... Parameters>
+DeviceStatus launch_cooperative(void (*kernel)(Parameters...), Grid grid, int threads,
+                                std::size_t shared_bytes, DeviceStream stream, Parameters... args) {
+  const auto* function = reinterpret_cast<const void*>(kernel);
+  if (const DeviceStatus error = allow_shared(function, shared_bytes)) return error;
+  void* addresses[] = {&args...};
+  return cudaLaunchCooperativeKernel(
+      function,
+      dim3(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y),
+           static_cast<unsigned>(grid.z)),
+      dim3(static_cast<unsigned>(threads)), addresses, shared_bytes,
+      static_cast<cudaStream_t>(stream));
+}
+
+/// Of the calling thread's device.
+inline DeviceLimits device_limits() {
+  int device = 0, multiprocessors = 1, shared_bytes = 0, cooperative = 0;
+  cudaGetDevice(&device);
+  cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
+  cudaDeviceGetAttribute(&shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  cudaDeviceGetAttribute(&cooperative, cudaDevAttrCooperativeLaunch, device);
+  return {multiprocessors, static_cast<std::size_t>(shared_bytes), cooperative != 0};
 }
 
 RILL_DEVICE int thread_index() { return static_cast<int>(threadIdx.x); }
@@ -164,6 +197,18 @@ RILL_DEVICE void load_shared(Shared<T> x, std::int64_t i, T (&values)[kCount]) {
 #pragma unroll
   for (int k = 0; k < kCount; ++k) values[k] = run.values[k];
 }
+/// The block's threads copy x[0], ..., x[count - 1] from global memory, 16 bytes at a time where
+/// `count` allows it; both ends are multiples of 16 bytes.
+template <class T>
+RILL_DEVICE void copy_to_shared(Shared<T> x, const T* from, std::int64_t count) {
+  if (count * static_cast<std::int64_t>(sizeof(T)) % 16 != 0) {
+    for (std::int64_t i = thread_index(); i < count; i += block_threads()) x[i] = from[i];
+    return;
+  }
+  const std::int64_t words = count * static_cast<std::int64_t>(sizeof(T)) / 16;
+  for (std::int64_t i = thread_index(); i < words; i += block_threads())
+    reinterpret_cast<uint4*>(x)[i] = reinterpret_cast<const uint4*>(from)[i];
+}
 
 #else  // the execution model
 
@@ -181,9 +226,19 @@ RILL_DEVICE void load_shared(Shared<T> x, std::int64_t i, T (&values)[kCount]) {
       ::rill::device_model::dynamic_shared_memory(sizeof(type), &rill_count_##name); \
   const ::rill::Shared<type> name(rill_memory_##name, #name,                         \
                                   static_cast<std::int64_t>(rill_count_##name))
+#define RILL_SHARED_PART(type, name, first_byte, count)                                 \
+  static const char rill_site_##name = 0;                                               \
+  const ::rill::Shared<type> name(                                                      \
+      ::rill::device_model::shared_part(&rill_site_##name, #name,                       \
+                                        static_cast<std::size_t>(first_byte),           \
+                                        static_cast<std::size_t>(count), sizeof(type)), \
+      #name, count)
 #define RILL_LAUNCH(kernel, grid, threads, shared_bytes, stream, ...)                             \
   ::rill::launch_in_model([=](const auto&... rill_args) { kernel(rill_args...); }, #kernel, grid, \
-                          threads, shared_bytes, stream, __VA_ARGS__)
+                          threads, shared_bytes, stream, false, __VA_ARGS__)
+#define RILL_LAUNCH_COOPERATIVE(kernel, grid, threads, shared_bytes, stream, ...)                 \
+  ::rill::launch_in_model([=](const auto&... rill_args) { kernel(rill_args...); }, #kernel, grid, \
+                          threads, shared_bytes, stream, true, __VA_ARGS__)
 
 template <class T>
 using Shared = device_model::Shared<T>;
@@ -191,16 +246,21 @@ using Shared = device_model::Shared<T>;
 /// Arguments are copied, as a launch does: what is written down is run later.
 template <class Kernel, class... Args>
 DeviceStatus launch_in_model(const Kernel& kernel, const char* name, Grid grid, int threads,
-                             std::size_t shared_bytes, DeviceStream stream, const Args&... args) {
+                             std::size_t shared_bytes, DeviceStream stream, bool cooperative,
+                             const Args&... args) {
   return device_model::hand_over(stream, [=, copies = std::tuple(args...)]() -> DeviceStatus {
     const auto body = [&] { std::apply(kernel, copies); };
     if (grid.x > 0x7fffffff || grid.y > 65535 || grid.z > 65535)
-      return device_model::launch(name, {0, 0, 0}, {1, 1, 1}, 0, body);  // refused there
+      return device_model::launch(name, {0, 0, 0}, {1, 1, 1}, 0, false, body);  // refused there
     const device_model::Index3 blocks{static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y),
                                       static_cast<unsigned>(grid.z)};
     return device_model::launch(name, blocks, {static_cast<unsigned>(threads), 1, 1}, shared_bytes,
-                                body);
+                                cooperative, body);
   });
+}
+inline DeviceLimits device_limits() {
+  const device_model::Card& card = device_model::card();
+  return {card.multiprocessors, card.shared_bytes, card.cooperative};
 }
 
 inline int thread_index() { return static_cast<int>(device_model::self().thread.x); }
@@ -284,8 +344,31 @@ template <int kCount, class T>
 void load_shared(const Shared<T>& x, std::int64_t i, T (&values)[kCount]) {
   for (int k = 0; k < kCount; ++k) values[k] = x[i + k];
 }
+template <class T>
+void copy_to_shared(const Shared<T>& x, const T* from, std::int64_t count) {
+  if (count * static_cast<std::int64_t>(sizeof(T)) % 16 == 0 &&
+      reinterpret_cast<std::uintptr_t>(from) % 16 != 0)
+    device_model::fail_launch("a copy to shared memory begins between multiples of 16 bytes");
+  for (std::int64_t i = thread_index(); i < count; i += block_threads()) x[i] = from[i];
+}
 
 #endif
+
+/// The storage type that a launcher's name stands for.
+template <class Name>
+struct StorageOf {
+  using Type = Name;
+};
+template <>
+struct StorageOf<NamedBFloat16> {
+  using Type = BFloat16;
+};
+template <>
+struct StorageOf<NamedHalf> {
+  using Type = Half;
+};
+template <class Name>
+using StoredAs = typename StorageOf<Name>::Type;
 
 /// What S is computed in.
 template <class S>

@@ -86,6 +86,17 @@ RILL_KERNEL(32) void waits_for_ever_kernel(ChainArgs p) {
   while (load_acquire(p.flag) == 0) spin_wait();
 }
 
+// Two parts of a launch's shared memory, of their own types; `count` is what the second asks for.
+RILL_KERNEL(16) void parts_kernel(BlockArgs p) {
+  RILL_SHARED_PART(float, x, 0, 16);
+  RILL_SHARED_PART(double, sums, 64, p.count);
+  const int t = thread_index();
+  x[t] = p.x[t];
+  sums[t] = 2.0 * static_cast<double>(p.x[t]);
+  block_sync();
+  p.y[t] = static_cast<float>(static_cast<double>(sums[15 - t])) + x[t];
+}
+
 std::vector<float> counting(std::size_t count) {
   std::vector<float> x(count);
   std::iota(x.begin(), x.end(), 1.0f);
@@ -160,4 +171,19 @@ TEST_CASE("blocks of the model wait for each other's flags in the order of ticke
     CHECK(y[19] == 640.0f * 641 / 2);
   }
   device_model::set_schedule(0);
+}
+
+TEST_CASE("the model knows the bounds of parts of a launch's shared memory") {
+  const auto x = counting(16);
+  std::vector<float> y(16, -1.0f);
+  const auto run = [&](std::int64_t count, std::size_t bytes) {
+    const BlockArgs args{x.data(), y.data(), count};
+    return RILL_LAUNCH(parts_kernel, Grid{1}, 16, bytes, nullptr, args);
+  };
+  CHECK(run(16, 64 + 128) == 0);
+  CHECK(y[0] == 2.0f * 16 + 1);
+  CHECK(run(15, 64 + 128) != 0);
+  CHECK(says("sums: index 15 is out of its 15 elements"));
+  CHECK(run(16, 64 + 127) != 0);
+  CHECK(says("do not lie in the launch's 191 bytes"));
 }

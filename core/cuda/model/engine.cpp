@@ -82,6 +82,7 @@ struct BlockState {
   std::map<const void*, Allocation> shared;
   std::size_t shared_bytes = 0, dynamic_bytes = 0;
   std::uint32_t epoch = 1;  // block barriers passed
+  int stalled = 0;          // turns that it loses
   // Two halves, so that one barrier an exchange is enough.
   std::vector<std::byte> exchange;  // [warps, 2, 32, kExchangeBytes]
 };
@@ -93,15 +94,17 @@ thread_local Engine* current_engine = nullptr;
 thread_local Fiber* current_fiber = nullptr;
 thread_local std::uint64_t schedule_seed = 0;
 thread_local std::string error_sentence;
+thread_local Card current_card;
 
 class Engine {
  public:
-  Engine(const char* kernel, Index3 grid, Index3 block, std::size_t shared_bytes,
+  Engine(const char* kernel, Index3 grid, Index3 block, std::size_t shared_bytes, bool cooperative,
          ThreadFunction function, const void* closure)
       : kernel_(kernel),
         grid_(grid),
         block_(block),
         shared_bytes_(shared_bytes),
+        cooperative_(cooperative),
         function_(function),
         closure_(closure),
         seed_(schedule_seed),
@@ -109,16 +112,21 @@ class Engine {
 
   void run() {
     const std::int64_t total = std::int64_t{grid_.x} * grid_.y * grid_.z;
+    const std::size_t resident = cooperative_ ? static_cast<std::size_t>(total) : kResidentBlocks;
     std::int64_t next = 0, idle = 0;
     std::deque<std::unique_ptr<BlockState>> active;
     while (next < total || !active.empty()) {
-      while (next < total && active.size() < kResidentBlocks) {
+      while (next < total && active.size() < resident) {
         const std::int64_t number = seed_ == 1 ? total - 1 - next : next;
         active.push_back(make_block(number));
         ++next;
       }
-      bool progress = false;
+      bool progress = false, skipped = false;
       for (auto& block : active) {
+        if (loses_turn(*block)) {
+          skipped = true;
+          continue;
+        }
         progress = round(*block) || progress;
         if (failed_) return;
       }
@@ -128,6 +136,7 @@ class Engine {
         if (done) spare_blocks_.push_back(std::move(block));
         return done;
       });
+      if (skipped && !progress) continue;
       idle = progress ? 0 : idle + 1;
       if (idle > kIdleRounds) return fail("threads wait for a flag that nobody sets");
       if (!progress && !any_spinning(active)) return fail(stuck(active));
@@ -187,6 +196,7 @@ class Engine {
     block->shared_bytes = shared_bytes_;
     block->dynamic_bytes = shared_bytes_;
     block->epoch = 1;
+    block->stalled = 0;
     block->exchange.resize((count + kWarp - 1) / kWarp * 2 * kWarp * kExchangeBytes);
     for (std::size_t t = 0; t < count; ++t) {
       Fiber& fiber = block->threads[t];
@@ -204,6 +214,16 @@ class Engine {
                     .state = block.get()};
     }
     return block;
+  }
+
+  // Shuffled blocks of a cooperative launch fall behind one another, by more than what they do
+  // between two flags.
+  bool loses_turn(BlockState& block) {
+    constexpr int kTurns = 12;
+    if (!cooperative_ || seed_ <= 1) return false;
+    if (block.stalled == 0 && random_() % kTurns == 0) block.stalled = kTurns + 1;
+    if (block.stalled == 0) return false;
+    return --block.stalled > 0;
   }
 
   void order_of(std::size_t count) {
@@ -316,6 +336,7 @@ class Engine {
   const char* kernel_;
   Index3 grid_, block_;
   std::size_t shared_bytes_;
+  bool cooperative_;
   ThreadFunction function_;
   const void* closure_;
   std::uint64_t seed_;
@@ -347,6 +368,8 @@ std::string thread_name(const Self& me) {
 }  // namespace
 
 void set_schedule(std::uint64_t seed) noexcept { schedule_seed = seed; }
+const Card& card() noexcept { return current_card; }
+void set_card(const Card& card) noexcept { current_card = card; }
 const std::string& last_error() { return error_sentence; }
 Self& self() noexcept { return current_fiber->self; }
 void block_barrier() { wait_as(Status::kBlockBarrier); }
@@ -408,6 +431,22 @@ SharedMemory dynamic_shared_memory(std::size_t element_bytes, std::size_t* count
   return {it->second.data.data(), it->second.shadow.data()};
 }
 
+SharedMemory shared_part(const void* site, const char* name, std::size_t first_byte,
+                         std::size_t count, std::size_t element_bytes) {
+  BlockState& block = *self().state;
+  auto [it, fresh] = block.shared.try_emplace(site);
+  Allocation& allocation = it->second;
+  if (fresh) {
+    if (first_byte % 16 != 0 || first_byte + count * element_bytes > block.dynamic_bytes)
+      fail_launch("shared memory " + std::string(name) + ": " + std::to_string(count) +
+                  " elements from byte " + std::to_string(first_byte) +
+                  " do not lie in the launch's " + std::to_string(block.dynamic_bytes) + " bytes");
+    allocation.data.assign(count * element_bytes, std::byte{0xff});
+    allocation.shadow.assign(count, {});
+  }
+  return {allocation.data.data(), allocation.shadow.data()};
+}
+
 void note_read(Shadow& shadow, const char* name, std::int64_t index) {
   const Self& me = self();
   const std::uint32_t epoch = me.state->epoch;
@@ -443,7 +482,7 @@ void note_write(Shadow& shadow, const char* name, std::int64_t index) {
   shadow.write_epoch = epoch;
 }
 
-int run(const char* kernel, Index3 grid, Index3 block, std::size_t shared_bytes,
+int run(const char* kernel, Index3 grid, Index3 block, std::size_t shared_bytes, bool cooperative,
         ThreadFunction function, const void* closure) {
   const auto refuse = [&](const std::string& sentence) {
     error_sentence = std::string(kernel) + ": " + sentence;
@@ -459,8 +498,12 @@ int run(const char* kernel, Index3 grid, Index3 block, std::size_t shared_bytes,
                   " were asked for");
   if (shared_bytes > kSharedLimit)
     return refuse(std::to_string(shared_bytes) + " bytes of shared memory were asked for");
+  const std::uint64_t blocks = std::uint64_t{grid.x} * grid.y * grid.z;
+  if (cooperative && blocks > static_cast<std::uint64_t>(current_card.multiprocessors))
+    return refuse("a cooperative launch of " + std::to_string(blocks) + " blocks on " +
+                  std::to_string(current_card.multiprocessors) + " multiprocessors");
   const GlobalAccess access;
-  Engine engine(kernel, grid, block, shared_bytes, function, closure);
+  Engine engine(kernel, grid, block, shared_bytes, cooperative, function, closure);
   Engine* outer = current_engine;
   current_engine = &engine;
   engine.run();

@@ -1,10 +1,11 @@
 // The execution model: runs a kernel's source where there is no GPU. Every thread of a block is a
 // fiber that runs until it meets a barrier, a warp exchange or a flag to wait for; blocks run a few
-// at a time; the order in which threads get their turn is chosen (ascending, descending, shuffled),
-// so that code that leaves out a barrier gives other results in one of them. Shared memory knows
-// its bounds and who touched an element since the last barrier: an access out of bounds or a race
-// ends the launch with a sentence. Global memory is the host's, or the model's own that host
-// code cannot touch (memory.h): AddressSanitizer knows its bounds.
+// at a time, those of a cooperative launch all at once, some ahead of others; the order in which
+// threads get their turn is chosen (ascending, descending, shuffled), so that code that leaves out
+// a barrier gives other results in one of them. Shared memory knows its bounds and who touched an
+// element since the last barrier: an access out of bounds or a race ends the launch with a
+// sentence. Global memory is the host's, or the model's own that host code cannot touch (memory.h):
+// AddressSanitizer knows its bounds.
 //
 // What it does not show: bandwidth, occupancy, and races in global memory between blocks.
 #pragma once
@@ -25,6 +26,16 @@ struct Index3 {
 void set_schedule(std::uint64_t seed) noexcept;
 /// What went wrong in the last launch of the calling thread that failed; empty where none did.
 const std::string& last_error();
+
+/// The card that launches see: few multiprocessors, so that small sizes are cut over several.
+struct Card {
+  int multiprocessors = 4;
+  std::size_t shared_bytes = std::size_t{227} << 10;  // of a block, sm_90
+  bool cooperative = true;
+};
+/// Of the calling thread.
+const Card& card() noexcept;
+void set_card(const Card& card) noexcept;
 
 struct BlockState;
 /// One element's last accesses; see SharedRef.
@@ -66,6 +77,9 @@ SharedMemory shared_memory(const void* site, const char* name, std::size_t count
                            std::size_t element_bytes);
 /// Dynamic shared memory, of which a launch states the size in bytes.
 SharedMemory dynamic_shared_memory(std::size_t element_bytes, std::size_t* count);
+/// A part of the dynamic shared memory; bounds are the part's own.
+SharedMemory shared_part(const void* site, const char* name, std::size_t first_byte,
+                         std::size_t count, std::size_t element_bytes);
 void note_read(Shadow& shadow, const char* name, std::int64_t index);
 void note_write(Shadow& shadow, const char* name, std::int64_t index);
 /// Ends the launch of the calling thread's kernel; the thread never goes on.
@@ -130,14 +144,15 @@ class Shared {
 
 using ThreadFunction = void (*)(const void* closure);
 /// Runs `function(closure)` once for each thread of each block; 0, or 1 with last_error() set.
-int run(const char* kernel, Index3 grid, Index3 block, std::size_t shared_bytes,
+/// `cooperative`: all blocks at once, at most one a multiprocessor.
+int run(const char* kernel, Index3 grid, Index3 block, std::size_t shared_bytes, bool cooperative,
         ThreadFunction function, const void* closure);
 
 template <class Body>
 int launch(const char* kernel, Index3 grid, Index3 block, std::size_t shared_bytes,
-           const Body& body) {
+           bool cooperative, const Body& body) {
   return run(
-      kernel, grid, block, shared_bytes,
+      kernel, grid, block, shared_bytes, cooperative,
       [](const void* closure) { (*static_cast<const Body*>(closure))(); }, &body);
 }
 
