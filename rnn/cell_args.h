@@ -14,6 +14,7 @@ struct PackRecurrentArgs {
   const void* weight = nullptr;
   void* packed = nullptr;
   std::int64_t hidden = 0, gates = 0, width = 0;
+  std::int64_t weight_dtype = 0;  // DType: of 16-bit kernels, whose weights may be float
 };
 
 /// Runs a cell over every row. h0 may be h and c0 may be c: states are then overwritten in place.
@@ -35,6 +36,7 @@ struct RecurrentArgs {
   const void* zeros = nullptr;  // [P], where there are resets
   void* scratch = nullptr;      // [rows, H + P], where projected
   std::int64_t input = 0, hidden = 0, output = 0;
+  std::int64_t weight_hr_dtype = 0;  // as PackRecurrentArgs::weight_dtype
 };
 
 /// Goes back through RecurrentArgs. dh, dc are both scratch and the gradients of the initial state.
@@ -53,6 +55,7 @@ struct RecurrentBackwardArgs {
   void* projected = nullptr;          // out, where projected: [tokens, H] what W_hr read
   void* scratch = nullptr;            // [rows, (G + 1) H + 2 P]
   std::int64_t hidden = 0, output = 0;
+  std::int64_t weight_hh_dtype = 0, weight_hr_dtype = 0;  // as PackRecurrentArgs::weight_dtype
 };
 
 }  // namespace rill

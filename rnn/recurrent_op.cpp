@@ -14,13 +14,28 @@
 namespace rill {
 namespace {
 
-void check_shape(const RecurrentCell& cell, const char* name, const Exec& exec,
-                 const Tensor& tensor, const Shape& expected) {
+bool has_16_bits(const Exec& exec) { return size_of(exec.dtype()) == 2; }
+// Of states, biases and everything else that has to be exact where activations have 16 bits.
+DType exact_dtype(const Exec& exec) { return has_16_bits(exec) ? DType::kFloat32 : exec.dtype(); }
+
+std::int64_t dtype_number(const Tensor& tensor) {
+  return tensor.defined() ? static_cast<std::int64_t>(tensor.dtype()) : 0;
+}
+
+void check_shape(const RecurrentCell& cell, const char* name, DType dtype, const Tensor& tensor,
+                 const Shape& expected) {
   check(tensor.defined() && tensor.shape() == expected, ErrorCode::kShape,
         "{}: {} of shape {} was expected, {} came.", cell.name, name, to_string(expected),
         tensor.defined() ? to_string(tensor.shape()) : "nothing");
-  check(tensor.dtype() == exec.dtype(), ErrorCode::kDType, "{}: {} is {}, {} was expected.",
-        cell.name, name, name_of(tensor.dtype()), name_of(exec.dtype()));
+  check(tensor.dtype() == dtype, ErrorCode::kDType, "{}: {} is {}, {} was expected.", cell.name,
+        name, name_of(tensor.dtype()), name_of(dtype));
+}
+
+// Weights may be float where activations have 16 bits.
+void check_weight(const RecurrentCell& cell, const char* name, const Exec& exec,
+                  const Tensor& weight, const Shape& expected) {
+  const bool is_float = has_16_bits(exec) && weight.defined() && weight.dtype() == DType::kFloat32;
+  check_shape(cell, name, is_float ? DType::kFloat32 : exec.dtype(), weight, expected);
 }
 
 void check_arguments(const Exec& exec, const RecurrentCell& cell, const Tensor& x,
@@ -35,13 +50,14 @@ void check_arguments(const Exec& exec, const RecurrentCell& cell, const Tensor& 
         cell.gates, w.hh.defined() ? to_string(w.hh.shape()) : "nothing");
   const std::int64_t all = w.hh.size(0), hidden = all / cell.gates,
                      output = w.hr.defined() ? w.hh.size(1) : hidden;
-  check_shape(cell, "weight_hh", exec, w.hh, {all, output});
-  check_shape(cell, "weight_ih", exec, w.ih, {all, x.size(-1)});
-  if (w.bias_ih.defined()) check_shape(cell, "bias_ih", exec, w.bias_ih, {all});
-  if (w.bias_hh.defined()) check_shape(cell, "bias_hh", exec, w.bias_hh, {all});
-  if (w.hr.defined()) check_shape(cell, "weight_hr", exec, w.hr, {output, hidden});
-  check_shape(cell, "h", exec, h, {sequence.rows(), output});
-  if (c) check_shape(cell, "c", exec, *c, {sequence.rows(), hidden});
+  const DType exact = exact_dtype(exec);
+  check_weight(cell, "weight_hh", exec, w.hh, {all, output});
+  check_weight(cell, "weight_ih", exec, w.ih, {all, x.size(-1)});
+  if (w.bias_ih.defined()) check_shape(cell, "bias_ih", exact, w.bias_ih, {all});
+  if (w.bias_hh.defined()) check_shape(cell, "bias_hh", exact, w.bias_hh, {all});
+  if (w.hr.defined()) check_weight(cell, "weight_hr", exec, w.hr, {output, hidden});
+  check_shape(cell, "h", exact, h, {sequence.rows(), output});
+  if (c) check_shape(cell, "c", exact, *c, {sequence.rows(), hidden});
 }
 
 void* raw_or_null(const Tensor& tensor) { return tensor.defined() ? tensor.raw() : nullptr; }
@@ -55,7 +71,8 @@ Tensor pack_recurrent(Exec& exec, const RecurrentCell& cell, const Tensor& weigh
            .packed = packed.raw(),
            .hidden = hidden,
            .gates = cell.gates,
-           .width = width},
+           .width = width,
+           .weight_dtype = dtype_number(weight)},
           cell.name);
   return packed;
 }
@@ -190,8 +207,8 @@ void go_back(Exec& exec, Gradients& gradients, const Call& call) {
   const std::int64_t all = call.cell->gates * call.hidden;
   const Tensor dy = gradients.find(call.y), dh_final = gradients.find(call.h);
   const Tensor dc_final = has_c ? gradients.find(call.c) : Tensor();
-  const Tensor dh = exec.empty({rows, call.output});
-  const Tensor dc = has_c ? exec.empty({rows, call.hidden}) : Tensor();
+  const Tensor dh = exec.empty({rows, call.output}, call.h0.dtype());
+  const Tensor dc = has_c ? exec.empty({rows, call.hidden}, call.c0.dtype()) : Tensor();
   const Tensor h_previous = exec.empty({tokens, call.output});
   const Tensor dh_tokens = has_projection ? exec.empty({tokens, call.output}) : Tensor();
   const Tensor projected = has_projection ? exec.empty({tokens, call.hidden}) : Tensor();
@@ -218,7 +235,9 @@ void go_back(Exec& exec, Gradients& gradients, const Call& call) {
            .projected = raw_or_null(projected),
            .scratch = scratch.raw(),
            .hidden = call.hidden,
-           .output = call.output},
+           .output = call.output,
+           .weight_hh_dtype = dtype_number(w.hh),
+           .weight_hr_dtype = dtype_number(w.hr)},
           call.cell->name);
   add_parameter_gradients(exec, gradients, call, h_previous, dh_tokens, projected);
   if (call.to_h) gradients.add(exec, call.h0, dh);
@@ -242,12 +261,13 @@ Tensor recurrent(Exec& exec, const RecurrentCell& cell, const Tensor& x,
       has_projection ? exec.weights().packed(exec, weights.hr, 0, output, false) : Tensor();
   const Tensor scratch = has_projection ? exec.empty({sequence.rows(), hidden + output}) : Tensor();
   const Tensor zeros = sequence.args().reset ? exec.zeros({output}) : Tensor();
-  const Tensor kept = tape ? exec.empty({sequence.tokens(), hidden}) : Tensor();
+  const DType kept_dtype = c ? c->dtype() : exec.dtype();
+  const Tensor kept = tape ? exec.empty({sequence.tokens(), hidden}, kept_dtype) : Tensor();
   const Tensor y = exec.empty(x.shape().with_last(output));
   const Tensor h0 = h, c0 = c ? *c : Tensor();
   if (tape) {
-    h = exec.empty(h0.shape());
-    if (c) *c = exec.empty(c0.shape());
+    h = exec.empty(h0.shape(), h0.dtype());
+    if (c) *c = exec.empty(c0.shape(), c0.dtype());
   }
   enqueue(exec, rnn_kernels(exec).*(cell.forward),
           {.sequence = sequence.args(),
@@ -268,7 +288,8 @@ Tensor recurrent(Exec& exec, const RecurrentCell& cell, const Tensor& x,
            .scratch = raw_or_null(scratch),
            .input = x.size(-1),
            .hidden = hidden,
-           .output = output},
+           .output = output,
+           .weight_hr_dtype = dtype_number(weights.hr)},
           cell.name);
   if (!tape) return y;
   const Call call{.cell = &cell,

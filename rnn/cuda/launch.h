@@ -1,9 +1,14 @@
 // Launchers of the recurrent cells' kernels: arguments as on the CPU (rnn/cell_args.h), a stream to
-// run on. S is the storage type of activations and weights; states are Compute<S>.
+// run on. S names the storage type: float, double (in the execution model alone), NamedBFloat16 or
+// NamedHalf. In the 16-bit ones x, gates, y, dy, dgates, h_previous, dh_tokens, projected, packed
+// weights and a GRU's kept are S; biases, states and their gradients and an LSTM's kept are float;
+// W_hr, and W_hh backward, are S or float (..._dtype). What the next step multiplies is h rounded
+// to S; the h that a GRU carries on is not rounded.
 //
 // Layouts that the op hands over on a device: weight_ih and weight_hh of the forward are packed
 // here, [K, G H] (launch_pack_recurrent); weight_hr is W_hr itself, [P, H]; backward, weight_hh is
 // W_hh itself, [G H, P], and weight_hr W_hr, [P, H]: nothing is transposed. `scratch` is not read.
+// What blocks pass on to one another lies in the launch's workspace.
 #pragma once
 
 #include <rill/core/cuda/device.h>
