@@ -25,7 +25,17 @@ const RnnKernels* cuda_rnn_kernels([[maybe_unused]] DType dtype) {
   if (dtype == DType::kFloat64) return &f64;
 #endif
   static const RnnKernels f32 = make_table<float>();
-  return dtype == DType::kFloat32 ? &f32 : nullptr;
+  static const RnnKernels bf16 = make_table<NamedBFloat16>(), f16 = make_table<NamedHalf>();
+  switch (dtype) {
+    case DType::kFloat32:
+      return &f32;
+    case DType::kBFloat16:
+      return &bf16;
+    case DType::kFloat16:
+      return &f16;
+    default:
+      return nullptr;
+  }
 }
 
 }  // namespace rill

@@ -1,0 +1,8 @@
+// The recurrent cells' kernels in bfloat16.
+#include <rill/rnn/cuda/cell_launch.h>
+
+namespace rill {
+
+RILL_INSTANTIATE_CELLS(NamedBFloat16)
+
+}  // namespace rill

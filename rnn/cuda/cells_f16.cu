@@ -1,0 +1,8 @@
+// The recurrent cells' kernels in half.
+#include <rill/rnn/cuda/cell_launch.h>
+
+namespace rill {
+
+RILL_INSTANTIATE_CELLS(NamedHalf)
+
+}  // namespace rill
