@@ -354,22 +354,6 @@ void copy_to_shared(const Shared<T>& x, const T* from, std::int64_t count) {
 
 #endif
 
-/// The storage type that a launcher's name stands for.
-template <class Name>
-struct StorageOf {
-  using Type = Name;
-};
-template <>
-struct StorageOf<NamedBFloat16> {
-  using Type = BFloat16;
-};
-template <>
-struct StorageOf<NamedHalf> {
-  using Type = Half;
-};
-template <class Name>
-using StoredAs = typename StorageOf<Name>::Type;
-
 /// What S is computed in.
 template <class S>
 struct ComputeOf {

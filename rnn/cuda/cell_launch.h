@@ -128,20 +128,20 @@ DeviceStatus launch_cell_backward_for_rows(const RecurrentBackwardArgs& a, const
 #define RILL_INSTANTIATE_CELLS(Name)                                                               \
   template <>                                                                                      \
   DeviceStatus launch_lstm<Name>(const RecurrentArgs& a, const DeviceLaunch& on) {                 \
-    return launch_cell_for_rows<StoredAs<Name>, LstmCell<StoredAs<Name>>>(a, on);                  \
+    return launch_cell_for_rows<Name, LstmCell<Name>>(a, on);                                      \
   }                                                                                                \
   template <>                                                                                      \
   DeviceStatus launch_lstm_backward<Name>(const RecurrentBackwardArgs& a,                          \
                                           const DeviceLaunch& on) {                                \
-    return launch_cell_backward_for_rows<StoredAs<Name>, LstmCell<StoredAs<Name>>>(a, on);         \
+    return launch_cell_backward_for_rows<Name, LstmCell<Name>>(a, on);                             \
   }                                                                                                \
   template <>                                                                                      \
   DeviceStatus launch_gru<Name>(const RecurrentArgs& a, const DeviceLaunch& on) {                  \
-    return launch_cell_for_rows<StoredAs<Name>, GruCell<StoredAs<Name>>>(a, on);                   \
+    return launch_cell_for_rows<Name, GruCell<Name>>(a, on);                                       \
   }                                                                                                \
   template <>                                                                                      \
   DeviceStatus launch_gru_backward<Name>(const RecurrentBackwardArgs& a, const DeviceLaunch& on) { \
-    return launch_cell_backward_for_rows<StoredAs<Name>, GruCell<StoredAs<Name>>>(a, on);          \
+    return launch_cell_backward_for_rows<Name, GruCell<Name>>(a, on);                              \
   }
 
 }  // namespace rill

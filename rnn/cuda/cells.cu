@@ -18,9 +18,8 @@ void pack_recurrent_kernel(PackRecurrentArgs p) {
 
 }  // namespace
 
-template <class Name>
+template <class S>
 DeviceStatus launch_pack_recurrent(const PackRecurrentArgs& p, const DeviceLaunch& on) {
-  using S = StoredAs<Name>;
   const std::int64_t count = p.gates * p.hidden * p.width;
   if (count == 0) return 0;
   if (sizeof(S) == 2 && p.weight_dtype == static_cast<std::int64_t>(DType::kFloat32))
@@ -34,9 +33,8 @@ std::int64_t device_packed_count(std::int64_t hidden, std::int64_t gates, std::i
 }
 
 RILL_INSTANTIATE(launch_pack_recurrent, PackRecurrentArgs)
-template DeviceStatus launch_pack_recurrent<NamedBFloat16>(const PackRecurrentArgs&,
-                                                           const DeviceLaunch&);
-template DeviceStatus launch_pack_recurrent<NamedHalf>(const PackRecurrentArgs&,
-                                                       const DeviceLaunch&);
+template DeviceStatus launch_pack_recurrent<BFloat16>(const PackRecurrentArgs&,
+                                                      const DeviceLaunch&);
+template DeviceStatus launch_pack_recurrent<Half>(const PackRecurrentArgs&, const DeviceLaunch&);
 
 }  // namespace rill

@@ -3,6 +3,6 @@
 
 namespace rill {
 
-RILL_INSTANTIATE_CELLS(NamedBFloat16)
+RILL_INSTANTIATE_CELLS(BFloat16)
 
 }  // namespace rill

@@ -3,6 +3,6 @@
 
 namespace rill {
 
-RILL_INSTANTIATE_CELLS(NamedHalf)
+RILL_INSTANTIATE_CELLS(Half)
 
 }  // namespace rill

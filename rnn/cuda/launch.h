@@ -1,6 +1,6 @@
 // Launchers of the recurrent cells' kernels: arguments as on the CPU (rnn/cell_args.h), a stream to
-// run on. S names the storage type: float, double (in the execution model alone), NamedBFloat16 or
-// NamedHalf. In the 16-bit ones x, gates, y, dy, dgates, h_previous, dh_tokens, projected, packed
+// run on. S names the storage type: float, double (in the execution model alone), BFloat16 or
+// Half. In the 16-bit ones x, gates, y, dy, dgates, h_previous, dh_tokens, projected, packed
 // weights and a GRU's kept are S; biases, states and their gradients and an LSTM's kept are float;
 // W_hr, and W_hh backward, are S or float (..._dtype). What the next step multiplies is h rounded
 // to S; the h that a GRU carries on is not rounded.

@@ -25,7 +25,7 @@ const RnnKernels* cuda_rnn_kernels([[maybe_unused]] DType dtype) {
   if (dtype == DType::kFloat64) return &f64;
 #endif
   static const RnnKernels f32 = make_table<float>();
-  static const RnnKernels bf16 = make_table<NamedBFloat16>(), f16 = make_table<NamedHalf>();
+  static const RnnKernels bf16 = make_table<BFloat16>(), f16 = make_table<Half>();
   switch (dtype) {
     case DType::kFloat32:
       return &f32;

@@ -32,12 +32,12 @@ struct CellTypes {
   using State = Name;
 };
 template <>
-struct CellTypes<NamedBFloat16> {
+struct CellTypes<BFloat16> {
   using Stored = BFloat16;
   using State = float;
 };
 template <>
-struct CellTypes<NamedHalf> {
+struct CellTypes<Half> {
   using Stored = Half;
   using State = float;
 };

@@ -189,8 +189,8 @@ void check_16(CellCase c, DType type, double epsilon) {
 }
 
 void check_both(const CellCase& c) {
-  check_16<NamedBFloat16>(c, DType::kBFloat16, 0x1p-8);
-  check_16<NamedHalf>(c, DType::kFloat16, 0x1p-11);
+  check_16<BFloat16>(c, DType::kBFloat16, 0x1p-8);
+  check_16<Half>(c, DType::kFloat16, 0x1p-11);
 }
 
 }  // namespace
@@ -223,7 +223,7 @@ TEST_CASE("device cells in 16 bits have the same bits alone, in teams and step b
     const auto run_on = [&](int multiprocessors, bool cooperative, std::uint64_t schedule) {
       device_model::set_card({.multiprocessors = multiprocessors, .cooperative = cooperative});
       device_model::set_schedule(schedule);
-      const Results results = run_cell<NamedBFloat16>(c, true);
+      const Results results = run_cell<BFloat16>(c, true);
       device_model::set_card({});
       device_model::set_schedule(0);
       return results;
@@ -246,7 +246,7 @@ TEST_CASE("device cells in 16 bits make W x in the step") {
              .rounded = DType::kFloat16};
   for (const bool gru : {false, true}) {
     c.gru = gru;
-    const Results exact = run_cell<double>(c, false), device = run_cell<NamedHalf>(c, true);
+    const Results exact = run_cell<double>(c, false), device = run_cell<Half>(c, true);
     for (std::size_t i = 0; i < exact.arrays.size(); ++i) {
       const Values& expected = exact.arrays[i].second;
       const Values zero(expected.size(), 0.0);
