@@ -54,8 +54,9 @@ constexpr int kWarpSize = 32;
 #define RILL_KERNEL(...) __global__ __launch_bounds__(__VA_ARGS__)
 #define RILL_DEVICE __device__ __forceinline__
 #define RILL_UNROLL _Pragma("unroll")
-/// Shared memory of `count` elements, the same for all threads of the block.
-#define RILL_SHARED(type, name, count) __shared__ type name[count]
+/// Shared memory of `count` elements, the same for all threads of the block; it begins at a
+/// multiple of 16 bytes.
+#define RILL_SHARED(type, name, count) __shared__ __align__(16) type name[count]
 #define RILL_DYNAMIC_SHARED(type, name)                       \
   extern __shared__ __align__(16) char rill_dynamic_shared[]; \
   type* const name = reinterpret_cast<type*>(rill_dynamic_shared)
@@ -72,8 +73,9 @@ constexpr int kWarpSize = 32;
 template <class T>
 using Shared = T*;
 
+// 48 KB a block, those that the kernel declares among them, need no leave.
 inline DeviceStatus allow_shared(const void* kernel, std::size_t shared_bytes) {
-  if (shared_bytes <= 48 * 1024) return cudaSuccess;
+  if (shared_bytes == 0) return cudaSuccess;
   return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                               static_cast<int>(shared_bytes));
 }

@@ -134,6 +134,10 @@ class Shared {
     moved.first_ += i;
     return moved;
   }
+  /// Whether it points at a multiple of `bytes` from the array's begin.
+  bool aligned(std::int64_t bytes) const {
+    return first_ * static_cast<std::int64_t>(sizeof(T)) % bytes == 0;
+  }
 
  private:
   T* data_;
