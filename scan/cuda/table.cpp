@@ -1,6 +1,7 @@
 // The CUDA back end's table of the scan room's kernels; compiled twice, as core/cuda/table.cpp.
 #include <rill/core/cuda/on_device.h>
 #include <rill/scan/cuda/launch.h>
+#include <rill/scan/cuda/launch_chunk.h>
 #include <rill/scan/cuda/launch_diagonal.h>
 #include <rill/scan/cuda/launch_scan.h>
 #include <rill/scan/cuda/selective_plan.h>
@@ -30,6 +31,11 @@ ScanKernels make_table() {
         on_device<LinearAttentionBackwardArgs, launch_linear_attention_backward<S>>;
     table.delta_rule = on_device<DeltaRuleArgs, launch_delta_rule<S>>;
     table.delta_rule_backward = on_device<DeltaRuleBackwardArgs, launch_delta_rule_backward<S>>;
+  } else {
+    constexpr DType kType = dtype_of<S>();
+    table.linear_attention = on_device<LinearAttentionArgs, launch_chunk_attention<kType>>;
+    table.linear_attention_backward =
+        on_device<LinearAttentionBackwardArgs, launch_chunk_attention_backward<kType>>;
   }
   table.mlstm_gates = on_device<MlstmGatesArgs, launch_mlstm_gates<S>>;
   table.mlstm_gates_backward = on_device<MlstmGatesBackwardArgs, launch_mlstm_gates_backward<S>>;
@@ -61,7 +67,7 @@ ScanKernels make_table() {
 
 }  // namespace
 
-const ScanKernels* cuda_scan_kernels([[maybe_unused]] DType dtype) {
+const ScanKernels* cuda_scan_kernels(DType dtype) {
 #if defined(RILL_DEVICE_MODEL)
   static const ScanKernels f64 = make_table<double>();
   if (dtype == DType::kFloat64) return &f64;

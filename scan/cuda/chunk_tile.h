@@ -1,0 +1,254 @@
+// What the chunked kernels share whose state is a matrix S [K, V] a row and head: tiles of 64 by 64
+// in shared memory, the products of a warp's 16 rows of them, and decays within a chunk.
+//
+// A chunk is 64 tokens of a row. Kernels see them in one of two orders, p = 0, 1, ...: forward (p
+// is the token's place), or backward (p counts from the chunk's last token). In either order
+// H_p (log2) is what remains of the state the chunk starts from: after the decay of token p in the
+// forward order, before it in the other; e^{H_p - H_r}, r <= p, is what token r's part has become
+// at p, and `total` is the decay of the whole chunk. So the gradient's way back through time is the
+// same code. Only differences that are not positive are exponentiated. A decay of one step is at
+// least 2^-160, whose power is 0; a reset is that.
+#pragma once
+
+#include <rill/core/cuda/mma.h>
+#include <rill/core/cuda/rows.h>
+#include <rill/scan/cuda/chunk.h>
+
+namespace rill {
+
+constexpr int kTile = 64;               // rows and columns
+constexpr int kTileStride = kTile + 8;  // 16-byte rows that meet other banks
+constexpr int kTileSize = kTile * kTileStride;
+constexpr int kTileThreads = 128;  // four warps of 16 rows
+constexpr int kColumnTiles = kTile / 8;
+constexpr float kSmallestLog = -160.0f;
+static_assert(kTile == kChunkTokens);
+
+/// The tokens of a chunk in the order of a kernel.
+struct ChunkRows {
+  std::int64_t first = 0;
+  int count = 0;  // 0: the row has no such chunk
+  bool reverse = false;
+
+  RILL_DEVICE static ChunkRows of(const SeqArgs& s, std::int64_t row, std::int64_t chunk,
+                                  bool reverse) {
+    const std::int64_t left = s.length[row] - chunk * kChunkTokens;
+    return {s.start[row] + chunk * kChunkTokens,
+            static_cast<int>(left <= 0             ? 0
+                             : left < kChunkTokens ? left
+                                                   : kChunkTokens),
+            reverse};
+  }
+  RILL_DEVICE std::int64_t token(int p) const {
+    return reverse ? first + count - 1 - p : first + p;
+  }
+};
+
+/// 16 rows of a tile, a warp's: columns 8 n ... 8 n + 7 in c[n].
+struct RowTiles {
+  FragmentC c[kColumnTiles];
+
+  RILL_DEVICE void clear() {
+    RILL_UNROLL
+    for (int n = 0; n < kColumnTiles; ++n) RILL_UNROLL
+    for (int e = 0; e < 4; ++e) c[n].x[e] = 0.0f;
+  }
+  /// f(row, column, x) for this lane's elements; rows of the whole tile.
+  template <class F>
+  RILL_DEVICE void for_each(const F& f) {
+    RILL_UNROLL
+    for (int n = 0; n < kColumnTiles; ++n) RILL_UNROLL
+    for (int e = 0; e < 4; ++e)
+      f(16 * warp_index() + fragment_c_row(e), 8 * n + fragment_c_column(e), c[n].x[e]);
+  }
+};
+
+/// The warp's rows of a tile times a tile; see load_a() and load_b() for how they lie. Column tiles
+/// from `limit` on are left out.
+template <class S>
+RILL_DEVICE void multiply_add(RowTiles& sum, const FragmentA& a, Shared<S> b, bool transposed,
+                              int k, int limit = kColumnTiles) {
+  RILL_UNROLL
+  for (int n = 0; n < kColumnTiles; ++n) {
+    if (n >= limit) continue;
+    FragmentB right;
+    if (transposed)
+      load_b_transposed(right, b + (8 * n * kTileStride + 16 * k), kTileStride);
+    else
+      load_b(right, b + (16 * k * kTileStride + 8 * n), kTileStride);
+    multiply_add<S>(sum.c[n], a, right);
+  }
+}
+/// sum += A B, A[i][k] at a[i][k], B[k][j] at b[k][j], or b[j][k] where `b_transposed`.
+template <class S>
+RILL_DEVICE void multiply_tiles(RowTiles& sum, Shared<S> a, Shared<S> b, bool b_transposed,
+                                int limit = kColumnTiles) {
+  RILL_UNROLL
+  for (int k = 0; k < kTile / 16; ++k) {
+    FragmentA left;
+    load_a(left, a + (16 * warp_index() * kTileStride + 16 * k), kTileStride);
+    multiply_add<S>(sum, left, b, b_transposed, k, limit);
+  }
+}
+/// sum += A^T B, A[k][i] at a[k][i], B[k][j] at b[k][j].
+template <class S>
+RILL_DEVICE void multiply_transposed(RowTiles& sum, Shared<S> a, Shared<S> b) {
+  RILL_UNROLL
+  for (int k = 0; k < kTile / 16; ++k) {
+    FragmentA left;
+    load_a_transposed(left, a + (16 * k * kTileStride + 16 * warp_index()), kTileStride);
+    multiply_add<S>(sum, left, b, false, k);
+  }
+}
+/// Columns 16 k ... 16 k + 15 of a warp's rows as the left side of a product, rounded to S.
+template <class S>
+RILL_DEVICE FragmentA as_left(const RowTiles& rows, int k) {
+  const FragmentC &low = rows.c[2 * k], &high = rows.c[2 * k + 1];
+  return {{pack_pair<S>(low.x[0], low.x[1]), pack_pair<S>(low.x[2], low.x[3]),
+           pack_pair<S>(high.x[0], high.x[1]), pack_pair<S>(high.x[2], high.x[3])}};
+}
+
+/// Sum over the lanes that hold a row of a fragment's C.
+RILL_DEVICE float sum_row_lanes(float x) {
+  x += shuffle_xor(x, 1);
+  return x + shuffle_xor(x, 2);
+}
+/// Sum over the rows of a fragment's C: over the lanes of equal lane % 4.
+RILL_DEVICE float sum_column_lanes(float x) {
+  x += shuffle_xor(x, 4);
+  x += shuffle_xor(x, 8);
+  return x + shuffle_xor(x, 16);
+}
+
+/// Columns [column, column + 64) of the chunk's rows times `factor(p, c)`, rounded to S; rows and
+/// columns that are not there become 0. All threads of the block take part.
+template <class S, class Factor>
+RILL_DEVICE void stage_tile(Shared<S> tile, const ChunkOperand& from, const ChunkRows& rows,
+                            std::int64_t heads, std::int64_t head, std::int64_t column,
+                            const Factor& factor) {
+  for (int i = thread_index(); i < kTile * (kTile / 8); i += kTileThreads) {
+    const int p = i / (kTile / 8), c = i % (kTile / 8) * 8;
+    const std::int64_t left = from.width - column - c;
+    Eight<S> eight;
+    RILL_UNROLL
+    for (int j = 0; j < 8; ++j) eight.x[j] = from_compute<S>(0.0f);
+    if (from.data && p < rows.count && left > 0) {
+      const S* source = static_cast<const S*>(from.data) +
+                        (rows.token(p) * heads + head) * from.width + column + c;
+      if (from.aligned)
+        eight = load_vector<Eight<S>>(source);
+      else
+        for (int j = 0; j < 8; ++j)
+          if (j < left) eight.x[j] = source[j];
+      factor(eight, p, c);
+    }
+    store_eight<S>(tile + (p * kTileStride + c), eight);
+  }
+}
+template <class S>
+RILL_DEVICE void stage_tile(Shared<S> tile, const ChunkOperand& from, const ChunkRows& rows,
+                            std::int64_t heads, std::int64_t head, std::int64_t column) {
+  stage_tile<S>(tile, from, rows, heads, head, column, [](Eight<S>&, int, int) {});
+}
+/// Multiplies eight elements of row p, from column c on, by f(p, column).
+template <class S, class F>
+RILL_DEVICE void scale_eight(Eight<S>& eight, int p, int c, const F& f) {
+  RILL_UNROLL
+  for (int j = 0; j < 8; ++j) eight.x[j] = from_compute<S>(to_compute(eight.x[j]) * f(p, c + j));
+}
+
+/// State rows [key, key + 64), columns [value, value + 64), rounded to S; what is not there is 0.
+template <class S>
+RILL_DEVICE void stage_state(Shared<S> tile, const float* state, std::int64_t keys,
+                             std::int64_t values, std::int64_t key, std::int64_t value) {
+  for (int i = thread_index(); i < kTile * kTile; i += kTileThreads) {
+    const int r = i / kTile, c = i % kTile;
+    const bool inside = state && key + r < keys && value + c < values;
+    tile[r * kTileStride + c] =
+        from_compute<S>(inside ? state[(key + r) * values + value + c] : 0.0f);
+  }
+}
+
+/// The warp's rows to the chunk's tokens; columns of the array from `column` on.
+template <class S>
+RILL_DEVICE void store_rows(const RowTiles& tiles, void* to, std::int64_t width,
+                            const ChunkRows& rows, std::int64_t heads, std::int64_t head,
+                            std::int64_t column) {
+  RILL_UNROLL
+  for (int n = 0; n < kColumnTiles; ++n) RILL_UNROLL
+  for (int half = 0; half < 2; ++half) {
+    const int p = 16 * warp_index() + fragment_c_row(2 * half);
+    const std::int64_t c = column + 8 * n + fragment_c_column(0);
+    if (p >= rows.count || c >= width) continue;
+    S* const at = static_cast<S*>(to) + (rows.token(p) * heads + head) * width + c;
+    const float low = tiles.c[n].x[2 * half], high = tiles.c[n].x[2 * half + 1];
+    if (width % 2 == 0) {
+      store_vector<unsigned>(at, pack_pair<S>(low, high));
+    } else {
+      at[0] = from_compute<S>(low);
+      if (c + 1 < width) at[1] = from_compute<S>(high);
+    }
+  }
+}
+
+/// H of a chunk, [64, kStride] in shared memory, and the whole chunk's decay.
+template <bool kPerKey>
+struct DecayShape {
+  static constexpr int kWidth = kPerKey ? kTile : 1;
+  static constexpr int kStride = kPerKey ? kTile + 1 : 1;
+  static constexpr int kSize = kTile * kStride;
+};
+
+RILL_DEVICE float step_log(const ChunkDecay& decay, const SeqArgs& s, std::int64_t token,
+                           std::int64_t head, std::int64_t key) {
+  if (fresh_at(s, token)) return kSmallestLog;
+  if (!decay.factor) return 0.0f;
+  const float a = decay.factor[token * decay.token + head * decay.head + key * decay.key];
+  const float log = log2f(a);
+  return log >= kSmallestLog ? log : a != a ? a : kSmallestLog;
+}
+
+/// Fills `h` and `total` [kWidth] for keys [key, key + 64); all threads of the block take part. A
+/// barrier at its end.
+template <bool kPerKey>
+RILL_DEVICE void stage_decays(Shared<float> h, Shared<float> total, const ChunkDecay& decay,
+                              const SeqArgs& s, const ChunkRows& rows, std::int64_t head,
+                              std::int64_t key) {
+  using Shape = DecayShape<kPerKey>;
+  for (int i = thread_index(); i < kTile * Shape::kWidth; i += kTileThreads) {
+    const int p = i / Shape::kWidth, c = i % Shape::kWidth;
+    const int of = rows.reverse ? p - 1 : p;  // whose decay comes at p
+    const bool inside = of >= 0 && p < rows.count && (!kPerKey || key + c < decay.keys);
+    h[p * Shape::kStride + c] = inside ? step_log(decay, s, rows.token(of), head, key + c) : 0.0f;
+  }
+  block_sync();
+  if (thread_index() < Shape::kWidth) {
+    const int c = thread_index();
+    float sum = 0.0f;
+    for (int p = 0; p < kTile; ++p) {
+      sum += h[p * Shape::kStride + c];
+      h[p * Shape::kStride + c] = sum;
+    }
+    if (rows.reverse && rows.count > 0 && (!kPerKey || key + c < decay.keys))
+      sum += step_log(decay, s, rows.first, head, key + c);
+    total[c] = sum;
+  }
+  block_sync();
+}
+
+/// Weights of the chunk's tokens, 0 where there is none.
+RILL_DEVICE void stage_weights(Shared<float> weights, const ChunkWeight& w, const ChunkRows& rows,
+                               std::int64_t heads, std::int64_t head) {
+  for (int p = thread_index(); p < kTile; p += kTileThreads) {
+    float x = 0.0f;
+    if (p < rows.count) {
+      const std::int64_t at = rows.token(p) * heads + head;
+      x = w.scale;
+      if (w.gain) x *= w.gain[at];
+      if (w.divisor) x /= w.divisor[at];
+    }
+    weights[p] = x;
+  }
+}
+
+}  // namespace rill
