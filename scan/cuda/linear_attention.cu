@@ -8,8 +8,8 @@
 // channels: warps of a block through shared memory, slices in their order (add_slices_kernel, or
 // one block that takes them in turn). Every sum's order depends on sizes alone.
 //
-// The recurrence spends 6 K V operations a token (backward 14) outside the tensor cores. Activations
-// in bfloat16 and half go through the chunked form that uses them (chunk_attention.cu).
+// The recurrence spends 6 K V operations a token (backward 14) outside the tensor cores.
+// Activations in bfloat16 and half go through the chunked form that uses them (chunk_attention.cu).
 #include <rill/scan/cuda/launch.h>
 #include <rill/scan/cuda/matrix_slices.h>
 
