@@ -13,12 +13,15 @@
 namespace rill {
 
 constexpr std::int64_t kChunkTokens = 64;
+/// Largest K of the delta rule: a block holds the state of all keys in registers.
+constexpr std::int64_t kMaxDeltaKeys = 256;
 
-/// [tokens, H, width] of S; null: zeros.
+/// [tokens, H, width] of S, or a window's own [tasks, chunks, 64, width]; null: zeros.
 struct ChunkOperand {
   const void* data = nullptr;
   std::int64_t width = 0;
   std::int64_t aligned = 0;  // 1: eight elements lie in 16 bytes
+  std::int64_t windowed = 0;
 };
 
 /// gain times scale over divisor of a token and head; gain and divisor [tokens, H], or null: 1.
@@ -40,7 +43,7 @@ struct ChunkWindow {
   std::int64_t first_chunk = 0, chunks = 0;
 };
 
-/// A state a chunk: `kept` of a tape, numbered by kept_chunk(), or a window's own.
+/// A state a chunk: `kept` of a tape, numbered by kept_chunk(), or a window's own; null: zeros.
 struct ChunkStates {
   float* data = nullptr;
   std::int64_t kept = 0;
@@ -97,11 +100,57 @@ struct ChunkGradientArgs {
   ChunkWindow window;
 };
 
+/// The delta rule's triangular inverse of every chunk (chunk_delta.h), [tasks, chunks, 64, 64] of
+/// S.
+struct DeltaInverseArgs {
+  SeqArgs sequence;
+  std::int64_t heads = 0;
+  ChunkOperand key;
+  const void* beta = nullptr;
+  void* inverse = nullptr;
+  ChunkWindow window;
+};
+
+/// What a chunk writes, w, and the states, or both gradients against time (chunk_delta.h).
+struct DeltaStatesArgs {
+  SeqArgs sequence;
+  std::int64_t heads = 0;
+  ChunkOperand key, base;    // base: v, or what the outputs of a chunk say of dw
+  ChunkOperand query, dout;  // against time
+  const void* beta = nullptr;
+  const void* inverse = nullptr;
+  ChunkOperand out;  // w, or z; may be `base`
+  float scale = 1.0f;
+  std::int64_t reverse = 0;
+  std::int64_t apart = 0;  // 1: every chunk from the state that is there; only `out` is made
+  const float* initial = nullptr;
+  float* last = nullptr;
+  ChunkStates states;
+  ChunkWindow window;
+};
+
+/// What is left of the delta rule's gradients when w is taken for values (chunk_delta.h).
+struct DeltaGradientArgs {
+  SeqArgs sequence;
+  std::int64_t heads = 0;
+  ChunkOperand key, value, written, z;  // written: w
+  const void* beta = nullptr;
+  ChunkStates states;
+  void *dk = nullptr, *dv = nullptr, *dbeta = nullptr;  // dk is added to; dv may be z.data
+  ChunkWindow window;
+};
+
 template <DType kType>
 DeviceStatus launch_chunk_states(const ChunkStatesArgs&, const DeviceLaunch&);
 template <DType kType>
 DeviceStatus launch_chunk_output(const ChunkOutputArgs&, const DeviceLaunch&);
 template <DType kType>
 DeviceStatus launch_chunk_gradient(const ChunkGradientArgs&, const DeviceLaunch&);
+template <DType kType>
+DeviceStatus launch_delta_inverse(const DeltaInverseArgs&, const DeviceLaunch&);
+template <DType kType>
+DeviceStatus launch_delta_states(const DeltaStatesArgs&, const DeviceLaunch&);
+template <DType kType>
+DeviceStatus launch_delta_gradient(const DeltaGradientArgs&, const DeviceLaunch&);
 
 }  // namespace rill

@@ -20,7 +20,7 @@ void chunk_gradient_kernel(ChunkGradientArgs p) {
     clear_behind<S>(p.sequence, row, p.dk, p.heads * keys, head * keys, keys);
     clear_behind<float>(p.sequence, row, p.dlog_decay, p.heads * width, head * width, width);
   }
-  const ChunkRows rows = ChunkRows::of(p.sequence, row, p.window.first_chunk + place, false);
+  const ChunkRows rows = ChunkRows::of(p.sequence, p.window, p.heads, task, place, false);
   if (rows.count == 0) return;
   const std::int64_t size = keys * p.value.width;
   const ChunkGradient<S, kPerKey> gradient{
@@ -30,7 +30,6 @@ void chunk_gradient_kernel(ChunkGradientArgs p) {
       Shared<S>(right_memory),
       Shared<float>(floats),
       rows,
-      head,
       chunk_state(p.states, p.sequence, p.window, task, p.heads, place, size),
       chunk_state(p.dstates, p.sequence, p.window, task, p.heads, place, size)};
   gradient.run();

@@ -43,7 +43,6 @@ struct ChunkGradient {
   Shared<S> pairs, left, right;  // tiles: x; two others
   Shared<float> floats;
   ChunkRows rows;
-  std::int64_t head;
   const float *state, *dstate;
 
   RILL_DEVICE Shared<float> h() const { return floats + Floats::kH; }
@@ -58,25 +57,14 @@ struct ChunkGradient {
     return to_compute(S(tile[row * kTileStride + column]));
   }
 
-  // sum += a b^T of the chunk's rows, over all columns.
-  RILL_DEVICE void add_products(RowTiles& sum, const ChunkOperand& a, const ChunkOperand& b) const {
-    for (std::int64_t d = 0; d < a.width; d += kTile) {
-      block_sync();
-      stage_tile<S>(left, a, rows, p.heads, head, d);
-      stage_tile<S>(right, b, rows, p.heads, head, d);
-      block_sync();
-      multiply_tiles<S>(sum, left, right, true, 2 * warp_index() + 2);
-    }
-  }
-
   // x, with the decay where there is one a token, to `pairs`; what pairs add to the output.
   RILL_DEVICE void make_pairs() const {
-    stage_weights(floats + Floats::kInWeight, p.in_weight, rows, p.heads, head);
-    stage_weights(floats + Floats::kOutWeight, p.out_weight, rows, p.heads, head);
-    if (!kPerKey) stage_decays<kPerKey>(h(), total(), p.decay, p.sequence, rows, head, 0);
+    stage_weights(floats + Floats::kInWeight, p.in_weight, rows);
+    stage_weights(floats + Floats::kOutWeight, p.out_weight, rows);
+    if (!kPerKey) stage_decays<kPerKey>(h(), total(), p.decay, p.sequence, rows, 0);
     RowTiles x;
     x.clear();
-    add_products(x, p.dout, p.value);
+    add_row_products<S>(x, p.dout, p.value, left, right, rows);
     x.for_each([&](int i, int j, float& value) {
       if (j > i)
         value = 0.0f;
@@ -88,7 +76,7 @@ struct ChunkGradient {
     if (kPerKey || !p.dlog_decay) return;
     RowTiles scores;
     scores.clear();
-    add_products(scores, p.query, p.key);
+    add_row_products<S>(scores, p.query, p.key, left, right, rows);
     RILL_UNROLL
     for (int n = 0; n < kColumnTiles; ++n) RILL_UNROLL
     for (int e = 0; e < 4; ++e) {
@@ -101,12 +89,12 @@ struct ChunkGradient {
   RILL_DEVICE void add_states(RowTiles& dq, RowTiles& dk, std::int64_t key) const {
     for (std::int64_t v = 0; v < p.value.width; v += kTile) {
       block_sync();
-      stage_tile<S>(left, p.dout, rows, p.heads, head, v);
+      stage_tile<S>(left, p.dout, rows, v);
       stage_state<S>(right, state, p.key.width, p.value.width, key, v);
       block_sync();
       multiply_tiles<S>(dq, left, right, true);
       block_sync();
-      stage_tile<S>(left, p.value, rows, p.heads, head, v);
+      stage_tile<S>(left, p.value, rows, v);
       stage_state<S>(right, dstate, p.key.width, p.value.width, key, v);
       block_sync();
       multiply_tiles<S>(dk, left, right, true);
@@ -274,8 +262,7 @@ struct ChunkGradient {
         }
       }
       for (int t = 0; t < 16 && first + t < rows.count; ++t)
-        p.dlog_decay[(rows.token(first + t) * p.heads + head) * p.key.width + key + d] =
-            own[t * kStride];
+        p.dlog_decay[rows.at(first + t) * p.key.width + key + d] = own[t * kStride];
     }
   }
 
@@ -301,7 +288,7 @@ struct ChunkGradient {
       if (t > 0) sum += floats[Floats::kFirst + s * kStride + t - 1];
     }
     for (int r = 0; r < t; ++r) sum += floats[Floats::kSecond + kTile + r];
-    p.dlog_decay[rows.token(t) * p.heads + head] = sum;
+    p.dlog_decay[rows.at(t)] = sum;
   }
 
   RILL_DEVICE float state_products(std::int64_t first, std::int64_t last) const {
@@ -315,15 +302,15 @@ struct ChunkGradient {
   RILL_DEVICE void run_keys(std::int64_t key) const {
     if (kPerKey) {
       block_sync();
-      stage_decays<kPerKey>(h(), total(), p.decay, p.sequence, rows, head, key);
+      stage_decays<kPerKey>(h(), total(), p.decay, p.sequence, rows, key);
     }
     RowTiles dq, dk;
     dq.clear();
     dk.clear();
     add_states(dq, dk, key);
     block_sync();
-    stage_tile<S>(left, p.query, rows, p.heads, head, key);
-    stage_tile<S>(right, p.key, rows, p.heads, head, key);
+    stage_tile<S>(left, p.query, rows, key);
+    stage_tile<S>(right, p.key, rows, key);
     block_sync();
     if constexpr (kPerKey) {
       if (p.dlog_decay) put_column_sums(dk, right, 6 + warp_index());
@@ -345,8 +332,8 @@ struct ChunkGradient {
       multiply_tiles<S>(dq, pairs, right, false);
       multiply_transposed<S>(dk, pairs, left);
     }
-    store_rows<S>(dq, p.dq, p.key.width, rows, p.heads, head, key);
-    store_rows<S>(dk, p.dk, p.key.width, rows, p.heads, head, key);
+    store_rows<S>(dq, {p.dq, p.key.width}, rows, key);
+    store_rows<S>(dk, {p.dk, p.key.width}, rows, key);
   }
 
   RILL_DEVICE void run() const {

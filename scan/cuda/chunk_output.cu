@@ -20,16 +20,15 @@ struct ChunkOutput {
   Shared<S> query, key, value;  // tiles; `key` holds the state's in turn
   Shared<float> h, total, in_weight, out_weight;
   ChunkRows rows;
-  std::int64_t head;
 
   // The scores of the warp's rows without weights; one decay a token is not in them either.
   RILL_DEVICE void make_scores(RowTiles& scores) const {
     scores.clear();
     for (std::int64_t d = 0; d < p.query.width; d += kTile) {
       block_sync();
-      if (kPerKey) stage_decays<kPerKey>(h, total, p.decay, p.sequence, rows, head, d);
-      stage_tile<S>(query, p.query, rows, p.heads, head, d);
-      stage_tile<S>(key, p.key, rows, p.heads, head, d);
+      if (kPerKey) stage_decays<kPerKey>(h, total, p.decay, p.sequence, rows, d);
+      stage_tile<S>(query, p.query, rows, d);
+      stage_tile<S>(key, p.key, rows, d);
       block_sync();
       if constexpr (kPerKey) {
         add_earlier(scores);
@@ -105,17 +104,23 @@ struct ChunkOutput {
 
   // query S for the columns from `column` on.
   RILL_DEVICE void add_state(RowTiles& sum, const float* state, std::int64_t column) const {
+    if (!state) {
+      block_sync();
+      stage_tile<S>(value, p.value, rows, column);
+      block_sync();
+      return;
+    }
     for (std::int64_t d = 0; d < p.query.width; d += kTile) {
       block_sync();
-      if (d == 0) stage_tile<S>(value, p.value, rows, p.heads, head, column);
+      if (d == 0) stage_tile<S>(value, p.value, rows, column);
       if constexpr (kPerKey) {
-        stage_decays<kPerKey>(h, total, p.decay, p.sequence, rows, head, d);
-        stage_tile<S>(query, p.query, rows, p.heads, head, d, [&](Eight<S>& eight, int r, int c) {
+        stage_decays<kPerKey>(h, total, p.decay, p.sequence, rows, d);
+        stage_tile<S>(query, p.query, rows, d, [&](Eight<S>& eight, int r, int c) {
           scale_eight<S>(eight, r, c,
                          [&](int t, int k) { return fast_exp2(h[t * Decay::kStride + k]); });
         });
       } else {
-        stage_tile<S>(query, p.query, rows, p.heads, head, d);
+        stage_tile<S>(query, p.query, rows, d);
       }
       stage_state<S>(key, state, p.query.width, p.value.width, d, column);
       block_sync();
@@ -125,9 +130,9 @@ struct ChunkOutput {
   }
 
   RILL_DEVICE void run(const float* state) const {
-    stage_weights(in_weight, p.in_weight, rows, p.heads, head);
-    stage_weights(out_weight, p.out_weight, rows, p.heads, head);
-    if (!kPerKey) stage_decays<kPerKey>(h, total, p.decay, p.sequence, rows, head, 0);
+    stage_weights(in_weight, p.in_weight, rows);
+    stage_weights(out_weight, p.out_weight, rows);
+    if (!kPerKey) stage_decays<kPerKey>(h, total, p.decay, p.sequence, rows, 0);
     FragmentA left[kTile / 16];
     {
       RowTiles scores;
@@ -147,20 +152,20 @@ struct ChunkOutput {
         if (k <= warp_index()) multiply_add<S>(sum, left[k], value, false, k);
       if (p.dot) add_dots(dots, sum, slice * kTile);
       sum.for_each([&](int i, int, float& x) { x *= out_weight[i]; });
-      store_rows<S>(sum, p.out, p.value.width, rows, p.heads, head, slice * kTile);
+      store_rows<S>(sum, {p.out, p.value.width}, rows, slice * kTile);
     }
     if (!p.dot) return;
     RILL_UNROLL
     for (int half = 0; half < 2; ++half) {
       const int i = 16 * warp_index() + fragment_c_row(2 * half);
       const float dot = sum_row_lanes(dots[half]);
-      if (lane_index() % 4 == 0 && i < rows.count) p.dot[rows.token(i) * p.heads + head] = dot;
+      if (lane_index() % 4 == 0 && i < rows.count) p.dot[rows.at(i)] = dot;
     }
   }
 
   RILL_DEVICE void add_dots(float (&dots)[2], RowTiles& sum, std::int64_t column) const {
     block_sync();
-    stage_tile<S>(key, p.dot_with, rows, p.heads, head, column);
+    stage_tile<S>(key, p.dot_with, rows, column);
     block_sync();
     RILL_UNROLL
     for (int n = 0; n < kColumnTiles; ++n) RILL_UNROLL
@@ -191,8 +196,7 @@ void chunk_output_kernel(ChunkOutputArgs p) {
     clear_behind<S>(p.sequence, row, p.out, p.heads * width, head * width, width);
     clear_behind<float>(p.sequence, row, p.dot, p.heads, head, 1);
   }
-  const ChunkRows rows =
-      ChunkRows::of(p.sequence, row, p.window.first_chunk + place, p.reverse != 0);
+  const ChunkRows rows = ChunkRows::of(p.sequence, p.window, p.heads, task, place, p.reverse != 0);
   if (rows.count == 0) return;
   const ChunkOutput<S, kPerKey> output{p,
                                        Shared<S>(query_memory),
@@ -202,8 +206,7 @@ void chunk_output_kernel(ChunkOutputArgs p) {
                                        Shared<float>(total_memory),
                                        Shared<float>(in_memory),
                                        Shared<float>(out_memory),
-                                       rows,
-                                       head};
+                                       rows};
   output.run(chunk_state(p.states, p.sequence, p.window, task, p.heads, place,
                          p.query.width * p.value.width));
 }

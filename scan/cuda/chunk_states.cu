@@ -21,7 +21,6 @@ void chunk_states_kernel(ChunkStatesArgs p) {
   const Shared<S> keys(key_memory), values(value_memory);
   const Shared<float> h(h_memory), total(total_memory), weights(weight_memory);
   const std::int64_t task = p.window.first_task + block_index();
-  const std::int64_t row = task / p.heads, head = task % p.heads;
   const std::int64_t width = p.value.width, size = p.key.width * width;
   const std::int64_t slices = (width + kTile - 1) / kTile;
   const std::int64_t key = block_index_y() / slices * kTile;
@@ -35,17 +34,17 @@ void chunk_states_kernel(ChunkStatesArgs p) {
   for (std::int64_t i = 0; i < p.window.chunks; ++i) {
     const std::int64_t place = p.reverse ? p.window.chunks - 1 - i : i;
     const ChunkRows rows =
-        ChunkRows::of(p.sequence, row, p.window.first_chunk + place, p.reverse != 0);
+        ChunkRows::of(p.sequence, p.window, p.heads, task, place, p.reverse != 0);
     if (rows.count == 0) continue;
     float* const start = chunk_state(p.states, p.sequence, p.window, task, p.heads, place, size);
     state.for_each([&](int r, int c, float& x) {
       if (inside(r, c)) start[(key + r) * width + column + c] = x;
     });
     block_sync();  // the chunk before is done with
-    stage_weights(weights, p.weight, rows, p.heads, head);
-    stage_decays<kPerKey>(h, total, p.decay, p.sequence, rows, head, key);
-    stage_tile<S>(values, p.value, rows, p.heads, head, column);
-    stage_tile<S>(keys, p.key, rows, p.heads, head, key, [&](Eight<S>& eight, int r, int c) {
+    stage_weights(weights, p.weight, rows);
+    stage_decays<kPerKey>(h, total, p.decay, p.sequence, rows, key);
+    stage_tile<S>(values, p.value, rows, column);
+    stage_tile<S>(keys, p.key, rows, key, [&](Eight<S>& eight, int r, int c) {
       scale_eight<S>(eight, r, c, [&](int t, int k) {
         const int d = kPerKey ? k : 0;
         return weights[t] * fast_exp2(total[d] - h[t * Decay::kStride + d]);

@@ -29,18 +29,30 @@ struct ChunkRows {
   std::int64_t first = 0;
   int count = 0;  // 0: the row has no such chunk
   bool reverse = false;
+  std::int64_t unit = 0;  // the chunk's number in the window
+  std::int64_t heads = 0, head = 0;
 
-  RILL_DEVICE static ChunkRows of(const SeqArgs& s, std::int64_t row, std::int64_t chunk,
-                                  bool reverse) {
-    const std::int64_t left = s.length[row] - chunk * kChunkTokens;
-    return {s.start[row] + chunk * kChunkTokens,
-            static_cast<int>(left <= 0             ? 0
-                             : left < kChunkTokens ? left
-                                                   : kChunkTokens),
-            reverse};
+  /// Chunk number `place` of the window.
+  RILL_DEVICE static ChunkRows of(const SeqArgs& s, const ChunkWindow& window, std::int64_t heads,
+                                  std::int64_t task, std::int64_t place, bool reverse) {
+    const std::int64_t row = task / heads, first = (window.first_chunk + place) * kChunkTokens;
+    const std::int64_t left = s.length[row] - first;
+    const std::int64_t count = left < kChunkTokens ? left : kChunkTokens;
+    return {s.start[row] + first,
+            static_cast<int>(count > 0 ? count : 0),
+            reverse,
+            (task - window.first_task) * window.chunks + place,
+            heads,
+            task % heads};
   }
   RILL_DEVICE std::int64_t token(int p) const {
     return reverse ? first + count - 1 - p : first + p;
+  }
+  /// Number of row p among those of [tokens, H].
+  RILL_DEVICE std::int64_t at(int p) const { return token(p) * heads + head; }
+  /// Where row p of an array begins.
+  RILL_DEVICE std::int64_t offset(const ChunkOperand& array, int p) const {
+    return (array.windowed ? unit * kChunkTokens + token(p) - first : at(p)) * array.width;
   }
 };
 
@@ -124,8 +136,7 @@ RILL_DEVICE float sum_column_lanes(float x) {
 /// columns that are not there become 0. All threads of the block take part.
 template <class S, class Factor>
 RILL_DEVICE void stage_tile(Shared<S> tile, const ChunkOperand& from, const ChunkRows& rows,
-                            std::int64_t heads, std::int64_t head, std::int64_t column,
-                            const Factor& factor) {
+                            std::int64_t column, const Factor& factor) {
   for (int i = thread_index(); i < kTile * (kTile / 8); i += kTileThreads) {
     const int p = i / (kTile / 8), c = i % (kTile / 8) * 8;
     const std::int64_t left = from.width - column - c;
@@ -133,8 +144,7 @@ RILL_DEVICE void stage_tile(Shared<S> tile, const ChunkOperand& from, const Chun
     RILL_UNROLL
     for (int j = 0; j < 8; ++j) eight.x[j] = from_compute<S>(0.0f);
     if (from.data && p < rows.count && left > 0) {
-      const S* source = static_cast<const S*>(from.data) +
-                        (rows.token(p) * heads + head) * from.width + column + c;
+      const S* source = static_cast<const S*>(from.data) + rows.offset(from, p) + column + c;
       if (from.aligned)
         eight = load_vector<Eight<S>>(source);
       else
@@ -147,8 +157,8 @@ RILL_DEVICE void stage_tile(Shared<S> tile, const ChunkOperand& from, const Chun
 }
 template <class S>
 RILL_DEVICE void stage_tile(Shared<S> tile, const ChunkOperand& from, const ChunkRows& rows,
-                            std::int64_t heads, std::int64_t head, std::int64_t column) {
-  stage_tile<S>(tile, from, rows, heads, head, column, [](Eight<S>&, int, int) {});
+                            std::int64_t column) {
+  stage_tile<S>(tile, from, rows, column, [](Eight<S>&, int, int) {});
 }
 /// Multiplies eight elements of row p, from column c on, by f(p, column).
 template <class S, class F>
@@ -171,22 +181,21 @@ RILL_DEVICE void stage_state(Shared<S> tile, const float* state, std::int64_t ke
 
 /// The warp's rows to the chunk's tokens; columns of the array from `column` on.
 template <class S>
-RILL_DEVICE void store_rows(const RowTiles& tiles, void* to, std::int64_t width,
-                            const ChunkRows& rows, std::int64_t heads, std::int64_t head,
+RILL_DEVICE void store_rows(const RowTiles& tiles, const ChunkOperand& to, const ChunkRows& rows,
                             std::int64_t column) {
   RILL_UNROLL
   for (int n = 0; n < kColumnTiles; ++n) RILL_UNROLL
   for (int half = 0; half < 2; ++half) {
     const int p = 16 * warp_index() + fragment_c_row(2 * half);
     const std::int64_t c = column + 8 * n + fragment_c_column(0);
-    if (p >= rows.count || c >= width) continue;
-    S* const at = static_cast<S*>(to) + (rows.token(p) * heads + head) * width + c;
+    if (p >= rows.count || c >= to.width) continue;
+    S* const at = static_cast<S*>(const_cast<void*>(to.data)) + rows.offset(to, p) + c;
     const float low = tiles.c[n].x[2 * half], high = tiles.c[n].x[2 * half + 1];
-    if (width % 2 == 0) {
+    if (to.width % 2 == 0) {
       store_vector<unsigned>(at, pack_pair<S>(low, high));
     } else {
       at[0] = from_compute<S>(low);
-      if (c + 1 < width) at[1] = from_compute<S>(high);
+      if (c + 1 < to.width) at[1] = from_compute<S>(high);
     }
   }
 }
@@ -212,14 +221,14 @@ RILL_DEVICE float step_log(const ChunkDecay& decay, const SeqArgs& s, std::int64
 /// barrier at its end.
 template <bool kPerKey>
 RILL_DEVICE void stage_decays(Shared<float> h, Shared<float> total, const ChunkDecay& decay,
-                              const SeqArgs& s, const ChunkRows& rows, std::int64_t head,
-                              std::int64_t key) {
+                              const SeqArgs& s, const ChunkRows& rows, std::int64_t key) {
   using Shape = DecayShape<kPerKey>;
   for (int i = thread_index(); i < kTile * Shape::kWidth; i += kTileThreads) {
     const int p = i / Shape::kWidth, c = i % Shape::kWidth;
     const int of = rows.reverse ? p - 1 : p;  // whose decay comes at p
     const bool inside = of >= 0 && p < rows.count && (!kPerKey || key + c < decay.keys);
-    h[p * Shape::kStride + c] = inside ? step_log(decay, s, rows.token(of), head, key + c) : 0.0f;
+    h[p * Shape::kStride + c] =
+        inside ? step_log(decay, s, rows.token(of), rows.head, key + c) : 0.0f;
   }
   block_sync();
   if (thread_index() < Shape::kWidth) {
@@ -230,24 +239,37 @@ RILL_DEVICE void stage_decays(Shared<float> h, Shared<float> total, const ChunkD
       h[p * Shape::kStride + c] = sum;
     }
     if (rows.reverse && rows.count > 0 && (!kPerKey || key + c < decay.keys))
-      sum += step_log(decay, s, rows.first, head, key + c);
+      sum += step_log(decay, s, rows.first, rows.head, key + c);
     total[c] = sum;
   }
   block_sync();
 }
 
 /// Weights of the chunk's tokens, 0 where there is none.
-RILL_DEVICE void stage_weights(Shared<float> weights, const ChunkWeight& w, const ChunkRows& rows,
-                               std::int64_t heads, std::int64_t head) {
+RILL_DEVICE void stage_weights(Shared<float> weights, const ChunkWeight& w, const ChunkRows& rows) {
   for (int p = thread_index(); p < kTile; p += kTileThreads) {
     float x = 0.0f;
     if (p < rows.count) {
-      const std::int64_t at = rows.token(p) * heads + head;
+      const std::int64_t at = rows.at(p);
       x = w.scale;
       if (w.gain) x *= w.gain[at];
       if (w.divisor) x /= w.divisor[at];
     }
     weights[p] = x;
+  }
+}
+
+/// sum += a b^T over all columns, for the warp's rows and those before; `left` and `right` are used
+/// up.
+template <class S>
+RILL_DEVICE void add_row_products(RowTiles& sum, const ChunkOperand& a, const ChunkOperand& b,
+                                  Shared<S> left, Shared<S> right, const ChunkRows& rows) {
+  for (std::int64_t d = 0; d < a.width; d += kTile) {
+    block_sync();
+    stage_tile<S>(left, a, rows, d);
+    stage_tile<S>(right, b, rows, d);
+    block_sync();
+    multiply_tiles<S>(sum, left, right, true, 2 * warp_index() + 2);
   }
 }
 

@@ -32,6 +32,7 @@ RILL_DEVICE float* chunk_state(const ChunkStates& states, const SeqArgs& s,
                                const ChunkWindow& window, std::int64_t task, std::int64_t heads,
                                std::int64_t place, std::int64_t size) {
   const std::int64_t row = task / heads, head = task % heads;
+  if (!states.data) return nullptr;
   if (!states.kept)
     return states.data + ((task - window.first_task) * window.chunks + place) * size;
   const std::int64_t number = kept_chunk(s.start[row], row, window.first_chunk + place);

@@ -32,10 +32,14 @@ ScanKernels make_table() {
     table.delta_rule = on_device<DeltaRuleArgs, launch_delta_rule<S>>;
     table.delta_rule_backward = on_device<DeltaRuleBackwardArgs, launch_delta_rule_backward<S>>;
   } else {
-    constexpr DType kType = dtype_of<S>();
+    constexpr DType kType =
+        std::is_same_v<S, BFloat16> ? DType::kBFloat16 : DType::kFloat16;
     table.linear_attention = on_device<LinearAttentionArgs, launch_chunk_attention<kType>>;
     table.linear_attention_backward =
         on_device<LinearAttentionBackwardArgs, launch_chunk_attention_backward<kType>>;
+    table.delta_rule = on_device<DeltaRuleArgs, launch_chunk_delta<kType>>;
+    table.delta_rule_backward =
+        on_device<DeltaRuleBackwardArgs, launch_chunk_delta_backward<kType>>;
   }
   table.mlstm_gates = on_device<MlstmGatesArgs, launch_mlstm_gates<S>>;
   table.mlstm_gates_backward = on_device<MlstmGatesBackwardArgs, launch_mlstm_gates_backward<S>>;

@@ -76,18 +76,24 @@ inline double norm_error(const Values& x, const Values& oracle, double least) {
   return std::sqrt(error / norm);
 }
 
-/// run(By) gives the Results; the design's bound is 2 err(plain) + 8 eps. Half an eps is enough
-/// here: operands are rounded once more than the plain loops round them (1/4 eps as an RMS of
-/// evenly spread mantissas), sums are float.
+/// How close a kernel must come: the design's bound is 2 err(plain) + 8 eps. Half an eps is enough
+/// for linear attention: operands are rounded once more than the plain loops round them (1/4 eps as
+/// an RMS of evenly spread mantissas), sums are float. `least`: what the RMS norm counts as at
+/// least, in place of the smallest normal number.
+struct Bound {
+  double epsilons = 0.5, least = 0;
+};
+
+/// run(By) gives the Results.
 template <class S, class Run>
-void compare_rounded(const Run& run, double allowed_epsilons = 0.5) {
+void compare_rounded(const Run& run, const Bound& bound = {}) {
   const Results oracle = run(By::kDouble), plain = run(By::kPlain), kernel = run(By::kKernel);
+  const double least = std::max(bound.least, kSmallestOf<S>);
   for (std::size_t i = 0; i < oracle.arrays.size(); ++i) {
     const auto& [name, expected] = oracle.arrays[i];
     INFO(name);
-    const double error = norm_error(kernel.arrays[i].second, expected, kSmallestOf<S>);
-    CHECK(error <= 2 * norm_error(plain.arrays[i].second, expected, kSmallestOf<S>) +
-                       allowed_epsilons * kEpsilonOf<S>);
+    CHECK(norm_error(kernel.arrays[i].second, expected, least) <=
+          2 * norm_error(plain.arrays[i].second, expected, least) + bound.epsilons * kEpsilonOf<S>);
   }
 }
 
