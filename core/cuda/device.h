@@ -54,6 +54,9 @@ constexpr int kWarpSize = 32;
 #define RILL_KERNEL(...) __global__ __launch_bounds__(__VA_ARGS__)
 #define RILL_DEVICE __device__ __forceinline__
 #define RILL_UNROLL _Pragma("unroll")
+/// Keeps a loop that the compiler would unroll: less code, where nothing in it is indexed
+/// registers.
+#define RILL_ROLL _Pragma("unroll 1")
 /// Shared memory of `count` elements, the same for all threads of the block; it begins at a
 /// multiple of 16 bytes.
 #define RILL_SHARED(type, name, count) __shared__ __align__(16) type name[count]
@@ -217,6 +220,7 @@ RILL_DEVICE void copy_to_shared(Shared<T> x, const T* from, std::int64_t count) 
 #define RILL_KERNEL(...) inline
 #define RILL_DEVICE inline
 #define RILL_UNROLL
+#define RILL_ROLL
 #define RILL_SHARED(type, name, count)                                                           \
   static const char rill_site_##name = 0;                                                        \
   const ::rill::Shared<type> name(                                                               \

@@ -147,6 +147,26 @@ RILL_DEVICE void load_b_transposed(FragmentB& b, Shared<S> tile, int stride) {
   load_matrices<false>(b, tile + (l % 8) * stride + 8 * (l / 8 % 2));
 }
 
+/// B [16, 16] as two fragments of eight columns, in one access: as load_b().
+template <class S>
+RILL_DEVICE void load_b_pair(FragmentB& low, FragmentB& high, Shared<S> tile, int stride) {
+  const int l = lane_index();
+  FragmentA both;
+  load_matrices<true>(both, tile + (l % 16) * stride + 8 * (l / 16));
+  low = {{both.x[0], both.x[1]}};
+  high = {{both.x[2], both.x[3]}};
+}
+/// As load_b_transposed().
+template <class S>
+RILL_DEVICE void load_b_pair_transposed(FragmentB& low, FragmentB& high, Shared<S> tile,
+                                        int stride) {
+  const int l = lane_index();
+  FragmentA both;
+  load_matrices<false>(both, tile + (l % 8 + 8 * (l / 16)) * stride + 8 * (l / 8 % 2));
+  low = {{both.x[0], both.x[1]}};
+  high = {{both.x[2], both.x[3]}};
+}
+
 /// To an address in shared memory that is a multiple of 16 bytes.
 template <class S>
 RILL_DEVICE void store_eight(Shared<S> to, const Eight<S>& value) {
@@ -264,6 +284,17 @@ void load_b_transposed(FragmentB& b, Shared<S> tile, int stride) {
     const std::int64_t at = fragment_b_column() * stride + fragment_b_row(r);
     b.x[r] = pack_pair<S>(S(tile[at]), S(tile[at + 1]));
   }
+}
+
+template <class S>
+void load_b_pair(FragmentB& low, FragmentB& high, Shared<S> tile, int stride) {
+  load_b(low, tile, stride);
+  load_b(high, tile + 8, stride);
+}
+template <class S>
+void load_b_pair_transposed(FragmentB& low, FragmentB& high, Shared<S> tile, int stride) {
+  load_b_transposed(low, tile, stride);
+  load_b_transposed(high, tile + 8 * stride, stride);
 }
 
 template <class S>

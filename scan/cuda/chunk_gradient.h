@@ -92,12 +92,12 @@ struct ChunkGradient {
       stage_tile<S>(left, p.dout, rows, v);
       stage_state<S>(right, state, p.key.width, p.value.width, key, v);
       block_sync();
-      multiply_tiles<S>(dq, left, right, true);
+      multiply_tiles<true>(dq, left, right);
       block_sync();
       stage_tile<S>(left, p.value, rows, v);
       stage_state<S>(right, dstate, p.key.width, p.value.width, key, v);
       block_sync();
-      multiply_tiles<S>(dk, left, right, true);
+      multiply_tiles<true>(dk, left, right);
     }
     dq.for_each([&](int i, int d, float& x) {
       x *= floats[Floats::kOutWeight + i] * fast_exp2(h_at(i, d));
@@ -329,7 +329,7 @@ struct ChunkGradient {
         add_row_sums(dq, left, Floats::kSecond);
         add_row_sums(dk, right, Floats::kSecond + kTile);
       }
-      multiply_tiles<S>(dq, pairs, right, false);
+      multiply_tiles<false>(dq, pairs, right);
       multiply_transposed<S>(dk, pairs, left);
     }
     store_rows<S>(dq, {p.dq, p.key.width}, rows, key);

@@ -34,7 +34,7 @@ struct ChunkOutput {
         add_earlier(scores);
         add_own(scores);
       } else {
-        multiply_tiles<S>(scores, query, key, true, 2 * warp_index() + 2);
+        multiply_tiles<true>(scores, query, key, 2 * warp_index() + 2);
       }
     }
   }
@@ -124,7 +124,7 @@ struct ChunkOutput {
       }
       stage_state<S>(key, state, p.query.width, p.value.width, d, column);
       block_sync();
-      multiply_tiles<S>(sum, query, key, false);
+      multiply_tiles<false>(sum, query, key);
     }
     if (!kPerKey) sum.for_each([&](int i, int, float& x) { x *= fast_exp2(h[i]); });
   }
@@ -149,7 +149,7 @@ struct ChunkOutput {
       add_state(sum, state, slice * kTile);
       RILL_UNROLL
       for (int k = 0; k < kTile / 16; ++k)
-        if (k <= warp_index()) multiply_add<S>(sum, left[k], value, false, k);
+        if (k <= warp_index()) multiply_add<false>(sum, left[k], value, k);
       if (p.dot) add_dots(dots, sum, slice * kTile);
       sum.for_each([&](int i, int, float& x) { x *= out_weight[i]; });
       store_rows<S>(sum, {p.out, p.value.width}, rows, slice * kTile);

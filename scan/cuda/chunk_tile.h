@@ -76,40 +76,40 @@ struct RowTiles {
 };
 
 /// The warp's rows of a tile times a tile; see load_a() and load_b() for how they lie. Column tiles
-/// from `limit` on are left out.
-template <class S>
-RILL_DEVICE void multiply_add(RowTiles& sum, const FragmentA& a, Shared<S> b, bool transposed,
-                              int k, int limit = kColumnTiles) {
+/// from `limit`, which is even, on are left out.
+template <bool kTransposed, class S>
+RILL_DEVICE void multiply_add(RowTiles& sum, const FragmentA& a, Shared<S> b, int k,
+                              int limit = kColumnTiles) {
   RILL_UNROLL
-  for (int n = 0; n < kColumnTiles; ++n) {
+  for (int n = 0; n < kColumnTiles; n += 2) {
     if (n >= limit) continue;
-    FragmentB right;
-    if (transposed)
-      load_b_transposed(right, b + (8 * n * kTileStride + 16 * k), kTileStride);
+    FragmentB low, high;
+    if constexpr (kTransposed)
+      load_b_pair_transposed(low, high, b + (8 * n * kTileStride + 16 * k), kTileStride);
     else
-      load_b(right, b + (16 * k * kTileStride + 8 * n), kTileStride);
-    multiply_add<S>(sum.c[n], a, right);
+      load_b_pair(low, high, b + (16 * k * kTileStride + 8 * n), kTileStride);
+    multiply_add<S>(sum.c[n], a, low);
+    multiply_add<S>(sum.c[n + 1], a, high);
   }
 }
-/// sum += A B, A[i][k] at a[i][k], B[k][j] at b[k][j], or b[j][k] where `b_transposed`.
-template <class S>
-RILL_DEVICE void multiply_tiles(RowTiles& sum, Shared<S> a, Shared<S> b, bool b_transposed,
-                                int limit = kColumnTiles) {
-  RILL_UNROLL
+/// sum += A B, A[i][k] at a[i][k], B[k][j] at b[k][j], or at b[j][k] where kTransposed.
+template <bool kTransposed, class S>
+RILL_DEVICE void multiply_tiles(RowTiles& sum, Shared<S> a, Shared<S> b, int limit = kColumnTiles) {
+  RILL_ROLL
   for (int k = 0; k < kTile / 16; ++k) {
     FragmentA left;
     load_a(left, a + (16 * warp_index() * kTileStride + 16 * k), kTileStride);
-    multiply_add<S>(sum, left, b, b_transposed, k, limit);
+    multiply_add<kTransposed>(sum, left, b, k, limit);
   }
 }
 /// sum += A^T B, A[k][i] at a[k][i], B[k][j] at b[k][j].
 template <class S>
 RILL_DEVICE void multiply_transposed(RowTiles& sum, Shared<S> a, Shared<S> b) {
-  RILL_UNROLL
+  RILL_ROLL
   for (int k = 0; k < kTile / 16; ++k) {
     FragmentA left;
     load_a_transposed(left, a + (16 * k * kTileStride + 16 * warp_index()), kTileStride);
-    multiply_add<S>(sum, left, b, false, k);
+    multiply_add<false>(sum, left, b, k);
   }
 }
 /// Columns 16 k ... 16 k + 15 of a warp's rows as the left side of a product, rounded to S.
@@ -269,7 +269,7 @@ RILL_DEVICE void add_row_products(RowTiles& sum, const ChunkOperand& a, const Ch
     stage_tile<S>(left, a, rows, d);
     stage_tile<S>(right, b, rows, d);
     block_sync();
-    multiply_tiles<S>(sum, left, right, true, 2 * warp_index() + 2);
+    multiply_tiles<true>(sum, left, right, 2 * warp_index() + 2);
   }
 }
 

@@ -51,7 +51,7 @@ struct DeltaGradient {
       stage_tile<S>(left, p.z, rows, v);
       stage_state<S>(right, state, p.key.width, p.value.width, key, v);
       block_sync();
-      multiply_tiles<S>(dk, left, right, true);
+      multiply_tiles<true>(dk, left, right);
     }
     block_sync();
     stage_tile<S>(left, {p.dk, p.key.width, p.key.aligned}, rows, key);
@@ -69,7 +69,7 @@ struct DeltaGradient {
       x = fused_multiply_add(beta[j], x, to_compute(S(left[at])));
     }
     add_to_dbeta(sums);
-    multiply_tiles<S>(dk, pairs, right, false);
+    multiply_tiles<false>(dk, pairs, right);
     multiply_transposed<S>(dk, pairs, right);
     store_rows<S>(dk, {p.dk, p.key.width}, rows, key);
   }

@@ -44,7 +44,7 @@ void delta_inverse_kernel(DeltaInverseArgs p) {
     block_sync();
     stage_tile<S>(Shared<S>(left), p.key, rows, d);
     block_sync();
-    multiply_tiles<S>(products, Shared<S>(left), Shared<S>(left), true, 2 * warp_index() + 2);
+    multiply_tiles<true>(products, Shared<S>(left), Shared<S>(left), 2 * warp_index() + 2);
   }
   products.for_each([&](int j, int l, float& x) {
     b[j * kStride + l] = l < j ? x * beta[j] * fast_exp2(h[j] - h[l]) : 0.0f;

@@ -50,11 +50,11 @@ struct DeltaStates {
     block_sync();  // the chunk before is done with
     stage_beta<S>(beta, p.beta, rows);
     RILL_UNROLL
-    for (int k = 0; k < kKeys; ++k) {
+    for (int k = 0; k < kKeys; ++k)
       state[k].for_each(
           [&](int r, int c, float& x) { state_tile(k)[r * kTileStride + c] = from_compute<S>(x); });
-      stage_tile<S>(key_tile(k), p.key, rows, k * kTile);
-    }
+    RILL_ROLL
+    for (int k = 0; k < kKeys; ++k) stage_tile<S>(key_tile(k), p.key, rows, k * kTile);
     stage_tile<S>(x_tile(), p.base, rows, column);
     const S* const inverse = static_cast<const S*>(p.inverse) + rows.unit * kTile * kTile;
     for (int i = thread_index(); i < kTile * kTile / 8; i += kTileThreads)
@@ -68,8 +68,8 @@ struct DeltaStates {
     const Shared<S> x_rows = x_tile();
     RowTiles y;
     y.clear();
-    RILL_UNROLL
-    for (int k = 0; k < kKeys; ++k) multiply_tiles<S>(y, key_tile(k), state_tile(k), false);
+    RILL_ROLL
+    for (int k = 0; k < kKeys; ++k) multiply_tiles<false>(y, key_tile(k), state_tile(k));
     y.for_each([&](int j, int c, float& x) {
       const float base = to_compute(S(x_rows[j * kTileStride + c]));
       x = kReverse ? fused_multiply_add(fast_exp2(total[0] - h[j]), x, base)
@@ -82,7 +82,7 @@ struct DeltaStates {
     if (kReverse)
       multiply_transposed<S>(written, t_tile(), x_rows);
     else
-      multiply_tiles<S>(written, t_tile(), x_rows, false);
+      multiply_tiles<false>(written, t_tile(), x_rows);
     store_rows<S>(written, p.out, rows, column);
     block_sync();
     written.for_each([&](int j, int c, float& x) {
@@ -103,7 +103,7 @@ struct DeltaStates {
     stage_tile<S>(t_tile(), p.dout, rows, column, [&](Eight<S>& eight, int r, int c) {
       scale_eight<S>(eight, r, c, [&](int i, int) { return p.scale * fast_exp2(h[i]); });
     });
-    RILL_UNROLL
+    RILL_ROLL
     for (int k = 0; k < kKeys; ++k) stage_tile<S>(key_tile(k), p.query, rows, k * kTile);
     block_sync();
     RILL_UNROLL
