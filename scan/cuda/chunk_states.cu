@@ -25,21 +25,15 @@ void chunk_states_kernel(ChunkStatesArgs p) {
   const std::int64_t slices = (width + kTile - 1) / kTile;
   const std::int64_t key = block_index_y() / slices * kTile;
   const std::int64_t column = block_index_y() % slices * kTile;
-  const auto inside = [&](int r, int c) { return key + r < p.key.width && column + c < width; };
   RowTiles state;
-  const float* const from = p.initial ? p.initial + task * size : nullptr;
-  state.for_each([&](int r, int c, float& x) {
-    x = from && inside(r, c) ? from[(key + r) * width + column + c] : 0.0f;
-  });
+  read_state(state, p.initial ? p.initial + task * size : nullptr, p.key.width, width, key, column);
   for (std::int64_t i = 0; i < p.window.chunks; ++i) {
     const std::int64_t place = p.reverse ? p.window.chunks - 1 - i : i;
     const ChunkRows rows =
         ChunkRows::of(p.sequence, p.window, p.heads, task, place, p.reverse != 0);
     if (rows.count == 0) continue;
-    float* const start = chunk_state(p.states, p.sequence, p.window, task, p.heads, place, size);
-    state.for_each([&](int r, int c, float& x) {
-      if (inside(r, c)) start[(key + r) * width + column + c] = x;
-    });
+    write_state(state, chunk_state(p.states, p.sequence, p.window, task, p.heads, place, size),
+                p.key.width, width, key, column);
     block_sync();  // the chunk before is done with
     stage_weights(weights, p.weight, rows);
     stage_decays<kPerKey>(h, total, p.decay, p.sequence, rows, key);
@@ -54,10 +48,7 @@ void chunk_states_kernel(ChunkStatesArgs p) {
     state.for_each([&](int r, int, float& x) { x *= fast_exp2(total[kPerKey ? r : 0]); });
     multiply_transposed<S>(state, keys, values);
   }
-  float* const last = p.last + task * size;
-  state.for_each([&](int r, int c, float& x) {
-    if (inside(r, c)) last[(key + r) * width + column + c] = x;
-  });
+  write_state(state, p.last + task * size, p.key.width, width, key, column);
 }
 
 }  // namespace

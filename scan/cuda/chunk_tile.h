@@ -179,6 +179,37 @@ RILL_DEVICE void stage_state(Shared<S> tile, const float* state, std::int64_t ke
   }
 }
 
+/// f(x, address) for the numbers that this lane's fragments hold of state rows from `key` on and
+/// columns from `column` on; those past the end are left out. One address a row: a state's worth of
+/// them does not fit beside it.
+template <class F>
+RILL_DEVICE void for_state(RowTiles& tiles, float* state, std::int64_t keys, std::int64_t values,
+                           std::int64_t key, std::int64_t column, const F& f) {
+  RILL_UNROLL
+  for (int half = 0; half < 2; ++half) {
+    const std::int64_t row = key + 16 * warp_index() + fragment_c_row(2 * half);
+    if (row >= keys) continue;
+    const std::int64_t first = column + fragment_c_column(0), left = values - first;
+    float* const at = state + row * values + first;
+    RILL_UNROLL
+    for (int n = 0; n < kColumnTiles; ++n) RILL_UNROLL
+    for (int j = 0; j < 2; ++j)
+      if (8 * n + j < left) f(tiles.c[n].x[2 * half + j], at + 8 * n + j);
+  }
+}
+/// From [keys, values] at `from`; null, and what is not there: zeros.
+RILL_DEVICE void read_state(RowTiles& tiles, const float* from, std::int64_t keys,
+                            std::int64_t values, std::int64_t key, std::int64_t column) {
+  tiles.clear();
+  if (from)
+    for_state(tiles, const_cast<float*>(from), keys, values, key, column,
+              [](float& x, const float* at) { x = *at; });
+}
+RILL_DEVICE void write_state(RowTiles& tiles, float* to, std::int64_t keys, std::int64_t values,
+                             std::int64_t key, std::int64_t column) {
+  for_state(tiles, to, keys, values, key, column, [](float& x, float* at) { *at = x; });
+}
+
 /// The warp's rows to the chunk's tokens; columns of the array from `column` on.
 template <class S>
 RILL_DEVICE void store_rows(const RowTiles& tiles, const ChunkOperand& to, const ChunkRows& rows,

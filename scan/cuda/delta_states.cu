@@ -24,26 +24,16 @@ struct DeltaStates {
   RILL_DEVICE Shared<S> key_tile(int k) const { return tiles + (kKeys + k) * kTileSize; }
   RILL_DEVICE Shared<S> x_tile() const { return tiles + 2 * kKeys * kTileSize; }
   RILL_DEVICE Shared<S> t_tile() const { return tiles + (2 * kKeys + 1) * kTileSize; }
-  RILL_DEVICE bool inside(int k, int r, int c) const {
-    return k * kTile + r < p.key.width && column + c < p.base.width;
-  }
-  RILL_DEVICE std::int64_t place(int k, int r, int c) const {
-    return (k * kTile + r) * p.base.width + column + c;
-  }
 
   RILL_DEVICE void read(RowTiles (&state)[kKeys], const float* from) const {
     RILL_UNROLL
     for (int k = 0; k < kKeys; ++k)
-      state[k].for_each([&](int r, int c, float& x) {
-        x = from && inside(k, r, c) ? from[place(k, r, c)] : 0.0f;
-      });
+      read_state(state[k], from, p.key.width, p.base.width, k * kTile, column);
   }
   RILL_DEVICE void write(RowTiles (&state)[kKeys], float* to) const {
     RILL_UNROLL
     for (int k = 0; k < kKeys; ++k)
-      state[k].for_each([&](int r, int c, float& x) {
-        if (inside(k, r, c)) to[place(k, r, c)] = x;
-      });
+      write_state(state[k], to, p.key.width, p.base.width, k * kTile, column);
   }
 
   RILL_DEVICE void stage(RowTiles (&state)[kKeys], const ChunkRows& rows) const {
