@@ -23,11 +23,11 @@ using DeviceGraph = void*;
 /// Where a kernel is launched. The workspace belongs to the stream: a launcher may use it for
 /// partial results until its own kernels end.
 struct DeviceLaunch {
-  int device = 0;
   DeviceStream stream = nullptr;
   void* workspace = nullptr;
   std::size_t workspace_bytes = 0;
   bool tf32 = false;  // large float products may round their inputs to TF32
+  int device = 0;
 };
 
 /// What a device offers a launch.
