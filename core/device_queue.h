@@ -35,6 +35,7 @@ class DeviceQueue {
   DeviceQueue& operator=(const DeviceQueue&) = delete;
 
   Device device() const noexcept { return device_; }
+  const DeviceApi& api() const noexcept { return api_; }
   const DeviceLaunch& launch() const noexcept { return launch_; }
   /// Waits until all work has ended.
   void synchronize() const;

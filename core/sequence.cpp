@@ -1,4 +1,5 @@
 #include <rill/core/check.h>
+#include <rill/core/recorder.h>
 #include <rill/core/sequence.h>
 
 #include <algorithm>
@@ -32,6 +33,7 @@ Sequence Sequence::batch(Exec& exec, std::int64_t batch, std::int64_t length) {
 // Onto the Exec's device, in one copy.
 void Sequence::bind(Exec& exec, const Rows& rows) {
   rows_ = exec.upload(rows.start_and_length);
+  if (exec.recorder()) exec.recorder()->own(rows_);  // a stepper outlives this object
   args_.start = rows_.data<std::int64_t>();
   args_.length = args_.start + args_.rows;
 }

@@ -6,8 +6,15 @@
 namespace rill {
 
 StepGraphs::~StepGraphs() {
-  const Device device = queue_.device();
-  for (const Graph& graph : graphs_) device_api(device).destroy_graph(device.index, graph.graph);
+  while (!graphs_.empty()) drop_last();
+}
+
+// No graph goes while it may still run.
+void StepGraphs::drop_last() noexcept {
+  const int device = queue_.device().index;
+  queue_.api().synchronize(device, queue_.launch().stream);
+  queue_.api().destroy_graph(device, graphs_.back().graph);
+  graphs_.pop_back();
 }
 
 bool StepGraphs::is_of(const Graph& graph, std::span<const Tensor> fields) const {
@@ -17,7 +24,7 @@ bool StepGraphs::is_of(const Graph& graph, std::span<const Tensor> fields) const
 
 DeviceGraph StepGraphs::written(const Write& write) const {
   const Device device = queue_.device();
-  const DeviceApi& api = device_api(device);
+  const DeviceApi& api = queue_.api();
   DeviceLaunch launch = queue_.launch();
   DeviceGraph graph = nullptr;
   check_launch(api.begin_graph(device.index, &launch.stream));
@@ -37,8 +44,7 @@ bool StepGraphs::run(std::span<const Tensor> fields) {
       std::ranges::find_if(graphs_, [&](const Graph& graph) { return is_of(graph, fields); });
   if (found == graphs_.end()) return false;
   graphs_.splice(graphs_.begin(), graphs_, found);
-  const Device device = queue_.device();
-  check_launch(device_api(device).run_graph(device.index, found->graph, queue_.launch().stream));
+  check_launch(queue_.api().run_graph(queue_.device().index, found->graph, queue_.launch().stream));
   return true;
 }
 
@@ -47,10 +53,7 @@ void StepGraphs::add(std::span<const Tensor> fields, const Write& write) {
   for (const Tensor& field : fields) made.places.push_back(field.raw());
   made.graph = written(write);
   graphs_.push_front(std::move(made));
-  if (graphs_.size() <= kMost) return;
-  const Device device = queue_.device();
-  device_api(device).destroy_graph(device.index, graphs_.back().graph);
-  graphs_.pop_back();
+  if (graphs_.size() > kMost) drop_last();
 }
 
 }  // namespace rill

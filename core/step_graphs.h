@@ -35,6 +35,7 @@ class StepGraphs {
   static constexpr std::size_t kMost = 16;
 
   bool is_of(const Graph& graph, std::span<const Tensor> fields) const;
+  void drop_last() noexcept;
   DeviceGraph written(const Write& write) const;
 
   const DeviceQueue& queue_;

@@ -17,7 +17,18 @@ struct Size {
   std::int64_t checkpoints() const {
     return (tokens() / kSelectiveChunk + batch) * kStates * channels;
   }
+  // Of the first pass over `segments` of time: their states, and sums of dt.
+  std::int64_t work(std::int64_t segments) const {
+    return segments > 1 ? batch * segments * (kStates + 1) * channels : states();
+  }
 };
+
+SelectivePlan plan_of(const Size& size, DType dtype) {
+  const ScanKernels& table = *cuda_scan_kernels(dtype);
+  return table.selective_plan
+             ? table.selective_plan(size.batch, size.channels, kStates, size.length)
+             : SelectivePlan();
+}
 
 SelectiveScanArgs arguments(Arrays& arrays, const Size& size, DType dtype, bool keep) {
   SelectiveScanArgs args{.sequence = arrays.sequence(size.batch, size.length),
@@ -31,7 +42,7 @@ SelectiveScanArgs arguments(Arrays& arrays, const Size& size, DType dtype, bool 
                          .z = arrays.uniform(size.count(), -1, 1, dtype),
                          .initial = arrays.zeros(size.states()),
                          .final_state = arrays.empty(size.states()),
-                         .work = arrays.empty(size.states()),
+                         .work = arrays.empty(size.work(plan_of(size, dtype).segments)),
                          .y = arrays.empty(size.count(), dtype),
                          .channels = size.channels,
                          .states = kStates};
@@ -62,11 +73,10 @@ void forward_row(Run& run, const char* name, const Size& size, DType dtype) {
           });
 }
 
-SelectiveScanBackwardArgs backward_arguments(Arrays& arrays, const ScanKernels& table,
-                                             const SelectiveScanArgs& forward, const Size& size,
-                                             DType dtype) {
-  const std::int64_t tile = table.selective_tile ? table.selective_tile(kStates) : kSelectiveTile;
-  const std::int64_t tiles = (size.channels + tile - 1) / tile;
+SelectiveScanBackwardArgs backward_arguments(Arrays& arrays, const SelectiveScanArgs& forward,
+                                             const Size& size, DType dtype) {
+  const SelectivePlan plan = plan_of(size, dtype);
+  const std::int64_t tiles = (size.channels + plan.tile - 1) / plan.tile;
   return {.forward = forward,
           .dy = arrays.uniform(size.count(), -1, 1, dtype),
           .dx = arrays.empty(size.count(), dtype),
@@ -79,8 +89,9 @@ SelectiveScanBackwardArgs backward_arguments(Arrays& arrays, const ScanKernels& 
           .dd = arrays.zeros(size.channels),
           .dbias = arrays.zeros(size.channels),
           .parts_bc = arrays.empty(tiles * 2 * size.tokens() * kStates),
-          .parts_a = arrays.empty(size.states()),
-          .parts_d = arrays.empty(size.batch * 2 * size.channels),
+          .parts_a = arrays.empty(size.states() * plan.back_segments),
+          .parts_d = arrays.empty(size.batch * plan.back_segments * 2 * size.channels),
+          .carries = arrays.empty(size.work(plan.back_segments)),
           .scratch = arrays.empty(selective_scratch(kStates))};
 }
 
@@ -99,8 +110,7 @@ void backward_row(Run& run, const Size& size, DType dtype) {
             if (!table.selective_scan_backward) return {};
             const SelectiveScanArgs forward = arguments(arrays, size, dtype, true);
             table.selective_scan(forward, run.on());
-            const SelectiveScanBackwardArgs args =
-                backward_arguments(arrays, table, forward, size, dtype);
+            const SelectiveScanBackwardArgs args = backward_arguments(arrays, forward, size, dtype);
             return [=, &run, &table] { table.selective_scan_backward(args, run.on()); };
           });
 }

@@ -91,9 +91,11 @@ DeviceStatus begin_graph(int device, DeviceStream* writing) {
   const OnDevice on(device);
   if (on.status() != cudaSuccess) return on.status();
   auto* const stream = reinterpret_cast<cudaStream_t*>(writing);
-  const cudaError_t error = cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking);
+  cudaError_t error = cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking);
   if (error != cudaSuccess) return error;
-  return cudaStreamBeginCapture(*stream, cudaStreamCaptureModeThreadLocal);
+  error = cudaStreamBeginCapture(*stream, cudaStreamCaptureModeThreadLocal);
+  if (error != cudaSuccess) cudaStreamDestroy(*stream);
+  return error;
 }
 
 DeviceStatus end_graph(int device, DeviceStream writing, DeviceGraph* graph) {
