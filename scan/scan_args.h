@@ -117,7 +117,7 @@ struct SelectivePlan {
 /// Elements of scratch that a lane of the way back needs with vectors of up to 16 floats: states,
 /// decays and gradients of a chunk, those carried from it, and a cache line to begin at one.
 constexpr std::int64_t selective_scratch(std::int64_t states) {
-  return states * (4 * kSelectiveChunk * 16 + kSelectiveTile + 2 * 16) + 16;
+  return states * (4 * kSelectiveChunk * 16 + kSelectiveTile + std::int64_t{2} * 16) + 16;
 }
 /// The state before step 32 c of a row is checkpoint number selective_checkpoint(sequence, row) +
 /// c.

@@ -48,7 +48,7 @@ void place(TeamPlan& plan, const TeamSizes& s) {
       shares.take(plan.held ? s.matrix_keys() * round_up(columns, 8) : 0, s.element_bytes);
   plan.projection = shares.take(plan.held && s.projected ? keys_hr * round_up(columns_hr, 8) : 0,
                                 s.element_bytes);
-  plan.parts = shares.take(2 * kTeamThreads * slots, s.compute_bytes);
+  plan.parts = shares.take(std::int64_t{2} * kTeamThreads * slots, s.compute_bytes);
   plan.totals =
       shares.take(std::max(columns, s.projected ? columns_hr : 0) * slots, s.compute_bytes);
   plan.x_totals = shares.take(s.input > 0 ? columns * slots : 0, s.compute_bytes);

@@ -95,7 +95,8 @@ void affine_scan_backward_row(const AffineScanBackwardArgs& args, std::int64_t r
                                    : in(args.initial)[row * channels + c];
       const Element g = args.dh ? in(args.dh)[at] + carry : carry;
       Element &da = out(args.da)[at], &db = out(args.db)[at];
-      Step::back(in(args.a)[at], in(args.b)[at], before, in(args.h)[at], g, da, db, carry);
+      const Element b = args.b ? in(args.b)[at] : zero;  // read in log space alone
+      Step::back(in(args.a)[at], b, before, in(args.h)[at], g, da, db, carry);
       if (walk.fresh(i)) {
         da = carry = zero;
         db = g;

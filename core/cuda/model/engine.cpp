@@ -344,8 +344,8 @@ class Engine {
   std::vector<std::size_t> order_;
   std::vector<std::unique_ptr<BlockState>> spare_blocks_;
   fcontext_t main_ = nullptr;
-  const void* main_bottom_ = nullptr;
-  std::size_t main_size_ = 0;
+  [[maybe_unused]] const void* main_bottom_ = nullptr;  // AddressSanitizer's
+  [[maybe_unused]] std::size_t main_size_ = 0;
   bool failed_ = false;
   std::string sentence_;
 };
