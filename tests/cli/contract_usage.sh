@@ -40,6 +40,10 @@ expect 1 "columns too large to be scaled" "$rill" train --data csv:huge.csv --ou
 says "columns too large: which" "huge.csv.*'a'"
 missing "nothing was written by all these" no
 expect 2 "--threads 0" "$rill" info none --threads 0
+expect 2 "--device: a name that is none" "$rill" eval none --device gpu
+expect 2 "--device: a card that no machine has" "$rill" eval none --device cuda:999
+expect 2 "train on a card that no machine has" "$rill" train --data text:text.txt --out no --device cuda:999
+expect 2 "bench on a card that no machine has" "$rill" bench --device cuda:999
 RILL_CPU_TARGET=bogus expect 2 "RILL_CPU_TARGET=bogus" "$rill" layers
 for target in avx512:avx512f avx2:avx2; do  # real names, on processors that have them not
   grep -qw "${target#*:}" /proc/cpuinfo && continue
