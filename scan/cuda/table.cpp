@@ -32,8 +32,7 @@ ScanKernels make_table() {
     table.delta_rule = on_device<DeltaRuleArgs, launch_delta_rule<S>>;
     table.delta_rule_backward = on_device<DeltaRuleBackwardArgs, launch_delta_rule_backward<S>>;
   } else {
-    constexpr DType kType =
-        std::is_same_v<S, BFloat16> ? DType::kBFloat16 : DType::kFloat16;
+    constexpr DType kType = std::is_same_v<S, BFloat16> ? DType::kBFloat16 : DType::kFloat16;
     table.linear_attention = on_device<LinearAttentionArgs, launch_chunk_attention<kType>>;
     table.linear_attention_backward =
         on_device<LinearAttentionBackwardArgs, launch_chunk_attention_backward<kType>>;
