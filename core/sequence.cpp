@@ -1,15 +1,15 @@
 #include <rill/core/check.h>
-#include <rill/core/recorder.h>
 #include <rill/core/sequence.h>
 
 #include <algorithm>
 
 namespace rill {
 
-// What rows there are, on the host.
+// What rows there are, on the host; of the Exec's own memory where that is the host's.
 struct Sequence::Rows {
-  explicit Rows(std::int64_t count)
-      : start_and_length(Tensor::empty({2, count}, DType::kInt64)),
+  Rows(Exec& exec, std::int64_t count)
+      : start_and_length(exec.queue() ? Tensor::empty({2, count}, DType::kInt64)
+                                      : exec.empty({2, count}, DType::kInt64)),
         start(start_and_length.data<std::int64_t>()),
         length(start + count) {}
   void set(std::int64_t row, std::int64_t first, std::int64_t steps) {
@@ -24,7 +24,7 @@ struct Sequence::Rows {
 Sequence Sequence::batch(Exec& exec, std::int64_t batch, std::int64_t length) {
   Sequence sequence;
   sequence.args_ = {.rows = batch, .tokens = batch * length, .max_length = length};
-  Rows rows(batch);
+  Rows rows(exec, batch);
   for (std::int64_t b = 0; b < batch; ++b) rows.set(b, b * length, length);
   sequence.bind(exec, rows);
   return sequence;
@@ -33,7 +33,6 @@ Sequence Sequence::batch(Exec& exec, std::int64_t batch, std::int64_t length) {
 // Onto the Exec's device, in one copy.
 void Sequence::bind(Exec& exec, const Rows& rows) {
   rows_ = exec.upload(rows.start_and_length);
-  if (exec.recorder()) exec.recorder()->own(rows_);  // a stepper outlives this object
   args_.start = rows_.data<std::int64_t>();
   args_.length = args_.start + args_.rows;
 }
@@ -49,7 +48,7 @@ Sequence Sequence::from(Exec& exec, const Segments* segments, std::int64_t batch
   args = {.rows = packed ? static_cast<std::int64_t>(segments->offsets.size()) - 1 : batch,
           .tokens = batch * length,
           .max_length = packed ? 0 : length};
-  Rows rows(args.rows);
+  Rows rows(exec, args.rows);
   for (std::int64_t b = 0; b < args.rows && !packed; ++b) rows.set(b, b * length, length);
   if (packed) {
     const auto& offsets = segments->offsets;
